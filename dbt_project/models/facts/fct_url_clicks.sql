@@ -1,0 +1,25 @@
+with
+
+clicked as (
+
+    select
+        message_id,
+        url,
+        count(*)::integer as clicks
+    from {{ ref('stg_events') }}
+    where event_type = 'CLICKED' and not is_unsubscribe_link
+    group by message_id, url
+
+)
+
+select
+    clicked.message_id,
+    messages.account_key,
+    messages.channel_code,
+    clicked.url,
+    messages.sent_at,
+    1 as clicked_messages,
+    clicked.clicks
+from clicked
+inner join {{ ref('fct_messages') }} as messages on clicked.message_id = messages.message_id
+where messages.direction = 'OUTBOUND'

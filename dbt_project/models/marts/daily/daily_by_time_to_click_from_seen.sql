@@ -1,0 +1,1 @@
+{{ daily_mart('time_to_click_from_seen') }}

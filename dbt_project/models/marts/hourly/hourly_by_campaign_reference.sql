@@ -1,0 +1,1 @@
+{{ hourly_mart('campaign_reference') }}

@@ -1,0 +1,1 @@
+{{ hourly_mart('time_to_seen_from_delivered') }}

@@ -1,0 +1,3 @@
+select *
+from {{ ref('fct_messages') }}
+order by account_key, sent_at

@@ -1,0 +1,24 @@
+with
+
+arrived as (
+
+    select
+        events.event_id,
+        events.message_id,
+        events.event_type,
+        events.occurred_at,
+        case when event_types.bears_status then coalesce(events.status, event_types.default_status) end as status,
+        case when event_types.bears_status then coalesce(events.error_code, 'NO_ERROR') end as error_code,
+        case when events.event_type = 'BOUNCED' then events.bounce_type end as bounce_type,
+        case when events.event_type = 'DROPPED' then coalesce(events.drop_reason, 'OTHER') end as drop_reason,
+        case when events.event_type = 'CLICKED' then events.url end as url,
+        case when events.event_type = 'CLICKED' then coalesce(events.is_unsubscribe_link, false) end as is_unsubscribe_link
+    from {{ source('raw', 'events') }} as events
+    inner join {{ ref('event_types') }} as event_types on events.event_type = event_types.event_type
+
+)
+
+{{ latest_version('arrived', 'event_id', [
+    'message_id', 'event_type', 'occurred_at', 'status', 'error_code', 'bounce_type',
+    'drop_reason', 'url', 'is_unsubscribe_link',
+]) }}

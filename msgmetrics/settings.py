@@ -1,0 +1,98 @@
+"""Where things lie and which knobs there are: the one reader of MSGMETRICS_* variables.
+
+Every path and every option of the product comes from here; no other module reads the environment.
+"""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from msgmetrics.errors import UserError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+class Settings(BaseSettings):
+    """The product's settings, read from variables that begin with MSGMETRICS_."""
+
+    model_config = SettingsConfigDict(env_prefix="MSGMETRICS_", env_ignore_empty=True)
+
+    home: Path = Field(Path("var"), description="folder for all that the product writes")
+    landing: Path | None = Field(None, description="landing zone, read only (default: $HOME/landing)")
+    currency: str = Field(
+        "USD", pattern="^[A-Z]{3}$", description="ISO 4217 code of the warehouse's one currency"
+    )
+    landing_delay: float = Field(
+        0, ge=0, le=366 * 86400, description="seconds by which landing lags behind sending"
+    )
+    rate_limit: int = Field(60, ge=1, description="requests a second that one API key may make")
+    stale_after: float = Field(
+        86400, gt=0, description="seconds without a new message after which answers are marked stale"
+    )
+    snapshot_hours: float = Field(
+        24, ge=0, description="hours for which earlier published snapshots stay readable"
+    )
+    memory: str = Field(
+        "", pattern=r"^(\d+(\.\d+)?\s*([KMGT]i?B))?$", description="memory limit of the warehouse, as 4GB"
+    )
+    threads: int = Field(0, ge=0, description="threads of the warehouse (0 = one for each core)")
+
+    @property
+    def landing_path(self) -> Path:
+        return (self.landing or self.home / "landing").absolute()
+
+    @property
+    def warehouse_path(self) -> Path:
+        return self.home.absolute() / "warehouse.duckdb"
+
+    @property
+    def work_dir(self) -> Path:
+        """Short-lived files of a load; emptied when a run starts."""
+        return self.home.absolute() / "work"
+
+    @property
+    def published_path(self) -> Path:
+        """The stable name that readers open; it points to the current snapshot's file."""
+        return self.home.absolute() / "published" / "msgmetrics.duckdb"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        return self.home.absolute() / "published" / "snapshots"
+
+    @property
+    def endpoint_dir(self) -> Path:
+        """API keys and the endpoint's own state."""
+        return self.home.absolute() / "endpoint"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home.absolute() / "dagster"
+
+    @property
+    def dbt_target(self) -> Path:
+        return self.home.absolute() / "dbt"
+
+    @property
+    def dbt_project_dir(self) -> Path:
+        return PROJECT_ROOT / "dbt_project"
+
+    @property
+    def warehouse_threads(self) -> int:
+        return self.threads or len(os.sched_getaffinity(0))
+
+
+def settings() -> Settings:
+    """The settings as the environment has them now.
+
+    Raises UserError, one sentence a variable, where a value is not usable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "MSGMETRICS_" + str(first["loc"][0]).upper()
+        raise UserError(
+            f"{name}={first['input']!r} is not usable: {first['msg']}; change or unset it."
+        ) from None

@@ -1,0 +1,170 @@
+"""The landing zone as files: what is there, what is new, and whole copies that can be read.
+
+Nothing here looks at a record, and nothing here writes to the landing zone.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from msgmetrics.errors import UserError
+from orchestration.loading.records import streams
+
+# File name endings that are read, with their format and compression.
+ENDINGS = {
+    ".jsonl": ("jsonl", None),
+    ".jsonl.gz": ("jsonl", "gzip"),
+    ".jsonl.zst": ("jsonl", "zstd"),
+    ".parquet": ("parquet", None),
+    ".csv": ("csv", None),
+    ".csv.gz": ("csv", "gzip"),
+}
+_CHUNK = 1 << 20
+
+
+class UnreadableFile(Exception):
+    """A file that cannot be read at all; the message is the reason, in words."""
+
+
+class ChangedWhileRead(Exception):
+    """A file that somebody wrote to while it was read; it is left for the next run."""
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What the file system says of a file; when none of it differs, the content is not hashed."""
+
+    size: int
+    modified_ns: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class LandingFile:
+    """One file that the product reads. `name` is its path below the landing zone."""
+
+    stream: str
+    name: str
+    path: Path
+    format: str
+    compression: str | None
+    state: FileState
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a landing zone holds: files to read, and how many were left alone."""
+
+    files: tuple[LandingFile, ...]
+    left_alone: int
+
+
+def state_of(path: Path) -> FileState:
+    status = path.stat()
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def list_landing(landing: Path) -> Listing:
+    """All files of the landing zone, by stream and name.
+
+    Folders are searched at any depth, also one that is called x.jsonl. Names that begin with
+    `.` or `_` and other endings are left alone and counted. Raises UserError where there is no
+    landing zone.
+    """
+    if not landing.is_dir():
+        kind = "is not a folder" if landing.exists() else "does not exist"
+        raise UserError(
+            f"The landing zone {landing} {kind}: create the folder, or set MSGMETRICS_LANDING to "
+            "the folder into which your systems drop messages/, events/ and accounts/."
+        )
+    files: list[LandingFile] = []
+    left_alone = 0
+    for stream in streams():
+        for folder, folders, names in os.walk(landing / stream):
+            left_alone += sum(name.startswith((".", "_")) for name in folders)
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+            for name in sorted(names):
+                found = _landing_file(landing, stream, Path(folder) / name)
+                if found is None:
+                    left_alone += 1
+                else:
+                    files.append(found)
+    return Listing(tuple(files), left_alone)
+
+
+def _landing_file(landing: Path, stream: str, path: Path) -> LandingFile | None:
+    if path.name.startswith((".", "_")):
+        return None
+    for ending, (format_, compression) in ENDINGS.items():
+        if path.name.endswith(ending):
+            try:
+                state = state_of(path)
+            except OSError:  # a link to nowhere, or a file removed since it was listed
+                return None
+            # A name that is not UTF-8 cannot be kept as text; its odd bytes are spelled out.
+            name = os.fsencode(path.relative_to(landing)).decode("utf-8", "backslashreplace")
+            return LandingFile(stream, name, path, format_, compression, state)
+    return None
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of the file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def readable_copy(file: LandingFile, folder: Path, name: str) -> Path:
+    """A plain file with the content of `file`, under a name of ours, below `folder`.
+
+    Compressed files are unpacked, whole: DuckDB's own readers stop at the end of a truncated
+    gzip or zstd file without a word. Others are linked, because a landing file's name may hold
+    characters that a reader takes for a pattern. Raises UnreadableFile.
+    """
+    copy = folder / f"{name}.{file.format}"
+    if file.compression is None:
+        copy.symlink_to(file.path.resolve())
+        return copy
+    if file.state.size == 0:
+        raise UnreadableFile(f"is empty, which no {file.compression} file is")
+    try:
+        with (
+            pa.input_stream(str(file.path), compression=file.compression) as packed,
+            copy.open("wb") as plain,
+        ):
+            while chunk := packed.read(_CHUNK):
+                plain.write(chunk)
+    except pa.ArrowException as error:
+        raise UnreadableFile(f"is not a whole {file.compression} file ({error})") from None
+    except OSError as error:
+        if error.errno is not None:  # the disk, not the file
+            raise
+        raise UnreadableFile(f"is not a whole {file.compression} file ({error})") from None
+    return copy
+
+
+def count_lines(path: Path) -> int:
+    """Line ends in the file, and one more if its last line has none."""
+    lines, last = 0, b"\n"
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            lines += chunk.count(b"\n")
+            last = chunk[-1:]
+    return lines + (last != b"\n")
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number from 1, line with its end), without a byte order mark.
+
+    Raises UnreadableFile at the first line that is not UTF-8.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError:
+                raise UnreadableFile(f"is not UTF-8 text (line {number})") from None
+            yield number, text.removeprefix("\ufeff") if number == 1 else text

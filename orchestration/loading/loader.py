@@ -1,0 +1,497 @@
+"""The load: every new file whole or not at all, exactly once, each of its records accounted for.
+
+A transaction takes in a group of small files or one large one: its records, what it quarantined,
+and the row in raw.files that says it is done. A process killed at any moment leaves either all of
+that or nothing, and the next run goes on from raw.files.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import duckdb
+
+from msgmetrics.settings import Settings
+from orchestration.loading import readers
+from orchestration.loading.landing import (
+    ChangedWhileRead,
+    LandingFile,
+    UnreadableFile,
+    content_hash,
+    count_lines,
+    list_landing,
+    readable_copy,
+    state_of,
+)
+from orchestration.loading.records import Stream, judged_sql, streams
+from orchestration.warehouse import create_raw_tables
+
+_GROUP_FILES = 128
+_GROUP_BYTES = 256 << 20
+_FUTURE = timedelta(hours=24)
+
+
+@dataclass
+class StreamLoad:
+    """What one load did to one stream; counts are of records unless they say files."""
+
+    files: int = 0
+    unreadable_files: int = 0
+    records: int = 0
+    loaded: int = 0
+    quarantined: int = 0
+
+
+@dataclass
+class LoadReport:
+    """What one load did. Remarks are sentences for the operator."""
+
+    batch_id: int
+    streams: dict[str, StreamLoad]
+    known_files: int = 0
+    left_alone: int = 0
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> int:
+        return sum(load.files + load.unreadable_files for load in self.streams.values())
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """A new file with its identity, ready to be read."""
+
+    file_id: int
+    file: LandingFile
+    hash: str
+    copy: Path
+
+
+class Loader:
+    """Loads what is new in the landing zone into the raw tables.
+
+    `now` is the wall clock that the 24-hour rule looks at. The connection must be the only writer.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        settings: Settings,
+        *,
+        now: datetime,
+        as_of: datetime,
+        run_id: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._now = now
+        self._latest = (now + _FUTURE).replace(tzinfo=None)
+        self._as_of = as_of
+        self._run_id = run_id
+        self._progress = progress or (lambda done, total: None)
+        self._work = settings.work_dir
+
+    def load(self, *, rehash: bool = False) -> LoadReport:
+        """One pass over the landing zone. `rehash` hashes known files too, whatever their dates.
+
+        Raises UserError where there is no landing zone.
+        """
+        listing = list_landing(self._settings.landing_path)
+        create_raw_tables(self._connection)
+        readers.prepare(self._connection)
+        shutil.rmtree(self._work, ignore_errors=True)
+        self._work.mkdir(parents=True)
+        report = LoadReport(
+            self._begin_batch(),
+            {name: StreamLoad() for name in streams()},
+            left_alone=listing.left_alone,
+        )
+        if not listing.files:
+            report.remarks.append(
+                f"The landing zone {self._settings.landing_path} holds no file to load; drop files "
+                "into messages/, events/ and accounts/, or let `msgmetrics demo` write some."
+            )
+        try:
+            new = self._new_files(listing.files, report, rehash=rehash)
+            done, total = 0, sum(file.state.size for file, _ in new)
+            for group in _groups(new):
+                self._load_group(group, report)
+                done += sum(file.state.size for file, _ in group)
+                self._progress(done, total)
+        finally:
+            shutil.rmtree(self._work, ignore_errors=True)
+        return report
+
+    def _begin_batch(self) -> int:
+        (batch_id,) = self._fetch("select coalesce(max(batch_id), 0) + 1 from raw.batches")
+        self._connection.execute(
+            "insert into raw.batches values (?, ?, ?, ?)",
+            [batch_id, self._run_id, self._as_of.replace(tzinfo=None), self._naive_now],
+        )
+        return batch_id
+
+    @property
+    def _naive_now(self) -> datetime:
+        return self._now.replace(tzinfo=None)
+
+    def _fetch(self, sql: str, parameters: object = None) -> tuple:
+        row = self._connection.execute(sql, parameters).fetchone()
+        assert row is not None
+        return row
+
+    def _new_files(
+        self, files: Iterable[LandingFile], report: LoadReport, *, rehash: bool
+    ) -> list[tuple[LandingFile, str]]:
+        """Files whose path, size and content hash are not known, with their hashes."""
+        known = self._connection.execute(
+            "select path, size, content_hash, modified_ns, inode from raw.files"
+        ).fetchall()
+        by_state = {(path, size, modified, inode) for path, size, _, modified, inode in known}
+        by_content = {(path, size, hash_) for path, size, hash_, *_ in known}
+        new = []
+        for file in files:
+            state = file.state
+            if not rehash and (file.name, state.size, state.modified_ns, state.inode) in by_state:
+                report.known_files += 1
+                continue
+            try:
+                hash_ = content_hash(file.path)
+            except OSError as error:
+                report.remarks.append(
+                    f"{file.name} could not be opened ({error.strerror}); it is tried again at the "
+                    "next run."
+                )
+                continue
+            if (file.name, state.size, hash_) in by_content:
+                report.known_files += 1
+                self._connection.execute(
+                    "update raw.files set modified_ns = ?, inode = ? "
+                    "where path = ? and size = ? and content_hash = ?",
+                    [state.modified_ns, state.inode, file.name, state.size, hash_],
+                )
+                continue
+            new.append((file, hash_))
+        return new
+
+    # --- groups of files -------------------------------------------------------------------
+
+    def _load_group(self, group: list[tuple[LandingFile, str]], report: LoadReport) -> None:
+        """Files of one stream and format: together if all is well, else each by itself."""
+        (next_id,) = self._fetch("select coalesce(max(file_id), 0) + 1 from raw.files")
+        arrivals = []
+        for file_id, (file, hash_) in enumerate(group, start=next_id):
+            try:
+                arrivals.append(
+                    _Arrival(file_id, file, hash_, readable_copy(file, self._work, str(file_id)))
+                )
+            except UnreadableFile as error:
+                self._quarantine_file(file_id, file, hash_, str(error), report)
+        for signature, alike in self._by_signature(arrivals, report):
+            broken = self._load_together(alike, signature, report)
+            for arrival in broken:
+                self._load_alone(arrival, signature, report)
+        for arrival in arrivals:
+            arrival.copy.unlink(missing_ok=True)
+
+    def _by_signature(
+        self, arrivals: list[_Arrival], report: LoadReport
+    ) -> list[tuple[tuple, list[_Arrival]]]:
+        """Arrivals that one statement can read: CSV with one header, Parquet with one schema."""
+        alike: dict[tuple, list[_Arrival]] = {}
+        for arrival in arrivals:
+            try:
+                match arrival.file.format:
+                    case "csv":
+                        signature: tuple = readers.csv_header(arrival.copy)
+                    case "parquet":
+                        signature = readers.parquet_columns(self._connection, arrival.copy)
+                    case _:
+                        signature = ()
+            except UnreadableFile as error:
+                self._quarantine_file(
+                    arrival.file_id, arrival.file, arrival.hash, str(error), report
+                )
+                continue
+            alike.setdefault(signature, []).append(arrival)
+        return list(alike.items())
+
+    def _load_together(
+        self, arrivals: list[_Arrival], signature: tuple, report: LoadReport
+    ) -> list[_Arrival]:
+        """Loads the files in which no record is refused; returns the others, not loaded."""
+        stream = streams()[arrivals[0].file.stream]
+        paths = [arrival.copy for arrival in arrivals]
+        match arrivals[0].file.format:
+            case "jsonl":
+                sql = readers.jsonl_fast(stream, paths)
+            case "csv" if not signature:
+                return arrivals
+            case "csv":
+                sql = readers.csv_fast(stream, paths, signature)
+            case _:
+                sql = readers.parquet(stream, paths, signature, careful=False)
+        try:
+            self._connection.execute(
+                f"create or replace temp table arrived as {judged_sql(stream, sql)}",
+                {"latest": self._latest},
+            )
+            counted = self._counted_records(arrivals)
+        except duckdb.Error:
+            return arrivals
+        arrived = {
+            file_id: (records, refused)
+            for file_id, records, refused in self._connection.execute(
+                "select file_id, count(*), count(reason) from arrived group by file_id"
+            ).fetchall()
+        }
+        whole, broken = [], []
+        for arrival in arrivals:
+            records, refused = arrived.get(arrival.file_id, (0, 0))
+            is_whole = refused == 0 and records == counted.get(arrival.file_id, records)
+            (whole if is_whole else broken).append(arrival)
+        with self._transaction():
+            kept = []
+            for arrival in whole:
+                if self._is_unchanged(arrival, report):
+                    records, _ = arrived.get(arrival.file_id, (0, 0))
+                    self._record_file(arrival, report, records=records, loaded=records)
+                    kept.append(arrival.file_id)
+            self._insert_arrived(stream, kept, report)
+        self._connection.execute("drop table if exists arrived")
+        return broken
+
+    def _counted_records(self, arrivals: list[_Arrival]) -> dict[int, int]:
+        """Records by file as another way of counting finds them, where there is one.
+
+        JSON Lines: line ends counted in the bytes, less the blank lines that the reader saw.
+        Parquet: the number of rows that the file's footer states.
+        """
+        format_ = arrivals[0].file.format
+        if format_ == "jsonl":
+            blank = dict(
+                self._connection.execute(
+                    "select regexp_extract(filename, '([0-9]+)\\.[a-z]+$', 1)::integer, "
+                    "count(*) filter (line is null or trim(line, e' \\t\\r\\n') = '') "
+                    f"from {readers.jsonl_lines([a.copy for a in arrivals])} group by 1"
+                ).fetchall()
+            )
+            return {a.file_id: count_lines(a.copy) - blank.get(a.file_id, 0) for a in arrivals}
+        if format_ == "parquet":
+            return {
+                a.file_id: self._fetch(
+                    "select coalesce(sum(num_rows), 0)::bigint from parquet_file_metadata(?)",
+                    [str(a.copy)],
+                )[0]
+                for a in arrivals
+            }
+        return {}
+
+    # --- one file --------------------------------------------------------------------------
+
+    def _load_alone(self, arrival: _Arrival, signature: tuple, report: LoadReport) -> None:
+        """Loads one file record by record, the broken ones into quarantine."""
+        stream = streams()[arrival.file.stream]
+        try:
+            with self._transaction():
+                if arrival.file.format == "parquet":
+                    records, loaded = self._take_parquet(stream, arrival, signature, report)
+                else:
+                    records, loaded = self._take_text(stream, arrival, signature, report)
+                if not self._is_unchanged(arrival, report):
+                    raise ChangedWhileRead
+                self._record_file(arrival, report, records=records, loaded=loaded)
+        except ChangedWhileRead:
+            return
+        except UnreadableFile as error:
+            self._quarantine_file(arrival.file_id, arrival.file, arrival.hash, str(error), report)
+
+    def _take_parquet(
+        self, stream: Stream, arrival: _Arrival, columns: tuple, report: LoadReport
+    ) -> tuple[int, int]:
+        sql = readers.parquet(stream, [arrival.copy], columns, careful=True)
+        try:
+            self._connection.execute(
+                f"create or replace temp table arrived as {judged_sql(stream, sql)}",
+                {"latest": self._latest},
+            )
+        except duckdb.Error as error:
+            raise UnreadableFile(
+                f"is not a readable Parquet file ({str(error).splitlines()[0]})"
+            ) from None
+        return self._take_arrived(stream, arrival, report)
+
+    def _take_text(
+        self, stream: Stream, arrival: _Arrival, header: tuple, report: LoadReport
+    ) -> tuple[int, int]:
+        if arrival.file.format == "jsonl":
+            batches = readers.jsonl_careful(stream, arrival.copy)
+        elif header:
+            batches = readers.csv_careful(stream, arrival.copy, header)
+        else:
+            return 0, 0
+        records = loaded = 0
+        for batch, sql in batches:
+            self._connection.register("batch", batch)
+            self._connection.execute(
+                f"create or replace temp table arrived as {judged_sql(stream, sql)}",
+                {"latest": self._latest, "file_id": arrival.file_id},
+            )
+            self._connection.unregister("batch")
+            taken = self._take_arrived(stream, arrival, report)
+            records, loaded = records + taken[0], loaded + taken[1]
+        return records, loaded
+
+    def _take_arrived(
+        self, stream: Stream, arrival: _Arrival, report: LoadReport
+    ) -> tuple[int, int]:
+        """Moves the temp table `arrived` into raw and quarantine; returns (records, loaded)."""
+        records, refused = self._fetch("select count(*), count(reason) from arrived")
+        if refused:
+            self._connection.execute(
+                """
+                insert into raw.quarantine
+                select
+                    (select coalesce(max(quarantine_id), 0) from raw.quarantine)
+                    + row_number() over (order by row_number),
+                    file_id, $stream, $path, row_number, raw, reason, $batch_id, $at
+                from arrived
+                where reason is not null
+                """,
+                {
+                    "stream": stream.name,
+                    "path": arrival.file.name,
+                    "batch_id": report.batch_id,
+                    "at": self._naive_now,
+                },
+            )
+        self._insert_arrived(stream, [arrival.file_id], report)
+        self._connection.execute("drop table if exists arrived")
+        return records, records - refused
+
+    def _insert_arrived(self, stream: Stream, file_ids: list[int], report: LoadReport) -> None:
+        names = ", ".join(stream.field_names)
+        self._connection.execute(
+            f"insert into raw.{stream.name} ({names}, extra, file_id, batch_id) "
+            f"select {names}, extra, file_id, $batch_id from arrived "
+            "where reason is null and list_contains($file_ids::integer[], file_id)",
+            {"batch_id": report.batch_id, "file_ids": file_ids},
+        )
+
+    # --- accounts of files -----------------------------------------------------------------
+
+    def _quarantine_file(
+        self, file_id: int, file: LandingFile, hash_: str, reason: str, report: LoadReport
+    ) -> None:
+        """A file that cannot be read at all, kept aside whole."""
+        with self._transaction():
+            self._connection.execute(
+                "insert into raw.quarantine "
+                "select coalesce(max(quarantine_id), 0) + 1, ?, ?, ?, null, null, ?, ?, ? "
+                "from raw.quarantine",
+                [
+                    file_id,
+                    file.stream,
+                    file.name,
+                    f"the file {reason}",
+                    report.batch_id,
+                    self._naive_now,
+                ],
+            )
+            self._insert_file(file_id, file, hash_, report, "unreadable", reason, 0, 0)
+        report.streams[file.stream].unreadable_files += 1
+
+    def _record_file(
+        self, arrival: _Arrival, report: LoadReport, *, records: int, loaded: int
+    ) -> None:
+        self._insert_file(
+            arrival.file_id, arrival.file, arrival.hash, report, "loaded", None, records, loaded
+        )
+        load = report.streams[arrival.file.stream]
+        load.files += 1
+        load.records += records
+        load.loaded += loaded
+        load.quarantined += records - loaded
+
+    def _insert_file(
+        self,
+        file_id: int,
+        file: LandingFile,
+        hash_: str,
+        report: LoadReport,
+        status: str,
+        reason: str | None,
+        records: int,
+        loaded: int,
+    ) -> None:
+        self._connection.execute(
+            "insert into raw.files values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                file_id,
+                file.stream,
+                file.name,
+                file.state.size,
+                file.state.modified_ns,
+                file.state.inode,
+                hash_,
+                self._now.date(),
+                report.batch_id,
+                status,
+                reason,
+                records,
+                loaded,
+                records - loaded,
+                self._naive_now,
+            ],
+        )
+
+    def _is_unchanged(self, arrival: _Arrival, report: LoadReport) -> bool:
+        """Whether the landing file still is what was hashed."""
+        try:
+            unchanged = state_of(arrival.file.path) == arrival.file.state
+        except OSError:
+            unchanged = False
+        if not unchanged:
+            report.remarks.append(
+                f"{arrival.file.name} was written to while it was read; it is left for the next run."
+            )
+        return unchanged
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._connection)
+
+
+class _Transaction:
+    """Commits at the end of the block, rolls back if it raises."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("begin transaction")
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self._connection.execute("commit" if kind is None else "rollback")
+
+
+def _groups(files: list[tuple[LandingFile, str]]) -> list[list[tuple[LandingFile, str]]]:
+    """Files of one stream and format, at most so many files and bytes together."""
+    groups: list[list[tuple[LandingFile, str]]] = []
+    size = 0
+    for file, hash_ in sorted(files, key=lambda new: (new[0].stream, new[0].format, new[0].name)):
+        last = groups[-1][-1][0] if groups else None
+        fits = (
+            last is not None
+            and (last.stream, last.format) == (file.stream, file.format)
+            and len(groups[-1]) < _GROUP_FILES
+            and size + file.state.size <= _GROUP_BYTES
+        )
+        if fits:
+            groups[-1].append((file, hash_))
+            size += file.state.size
+        else:
+            groups.append([(file, hash_)])
+            size = file.state.size
+    return groups

@@ -1,0 +1,390 @@
+"""The file formats: each turned into rows of text for `records` to judge.
+
+There are two ways to read JSON Lines and CSV. The fast way is DuckDB's own reader over many files
+at once; it has no line numbers and no raw text, so it is for files without a broken record. The
+careful way splits one file into records in Python, each with its line number and raw text, and has
+the same SQL judge them. What the fields are, and what a valid value is, stands in `records`.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from orchestration.loading.landing import UnreadableFile, text_lines
+from orchestration.loading.records import Stream, is_borne
+
+# A line may be this long in the fast way (bytes); a longer one sends its file the careful way.
+_LONGEST_LINE = 2 << 20
+_BATCH_RECORDS = 50_000
+_BATCH_CHARACTERS = 32 << 20
+
+# DuckDB's JSON functions read numbers as doubles, take the first of repeated members, and let
+# trailing commas, NaN and Infinity pass. Lines in which that could matter are put into strict form
+# by `strict_json` before the fields are taken: long numbers, decimal numbers in text fields, and
+# what looks like the liberties above.
+_SUSPICIOUS = (
+    r",\s*[}}\]]|[:\[,]\s*-?(?i:nan|inf)|:\s*-?[0-9][0-9.eE+-]{{14}}"
+    r'|"({text_fields})"\s*:\s*-?([0-9]+[.eE]|0)'
+)
+
+
+def strict_json(line: str) -> str | None:
+    """The JSON object of a line with every number as its text; None if it is no valid JSON."""
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for name, value in pairs:
+            kept.setdefault(name, value)
+        return kept
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        value = json.loads(
+            line,
+            parse_int=str,
+            parse_float=str,
+            parse_constant=refuse,
+            object_pairs_hook=members,
+        )
+        return json.dumps(value, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """What the SQL of this module needs of a connection."""
+    connection.execute("set timezone = 'UTC'")
+    connection.create_function(
+        "strict_json", strict_json, ["varchar"], "varchar", null_handling="special"
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _path_list(paths: list[Path]) -> str:
+    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
+
+
+def _file_id(column: str) -> str:
+    """SQL: the number that `landing.readable_copy` named the file with."""
+    return f"regexp_extract({column}, '([0-9]+)\\.[a-z]+$', 1)::integer"
+
+
+# --- JSON Lines ------------------------------------------------------------------------------
+
+
+def _json_texts(stream: Stream, lines: str, refused: str = "null") -> str:
+    """SQL: the fields of a relation of (file_id, row_number, line)."""
+    spec = json.dumps({name: "VARCHAR" for name in stream.field_names})
+    text_fields = "|".join(
+        field.name for field in stream.fields if field.kind not in ("timestamp", "boolean")
+        and not field.kind.startswith(("int", "dec"))
+    )
+    suspicious = _SUSPICIOUS.format(text_fields=text_fields)
+    known = ", ".join(f"'{name}'" for name in stream.field_names)
+    no_known = json.dumps({name: None for name in stream.field_names})
+    fields = ",\n        ".join(f"nullif(t.{name}, '') as {name}" for name in stream.field_names)
+    present = " + ".join(f"(t.{name} is not null)::integer" for name in stream.field_names)
+    nested = " or ".join(f"t.{name}[1] in ('{{', '[')" for name in stream.field_names)
+    nested_names = ", ".join(
+        f"case when {is_borne(field, 't.') or 'true'} "
+        f"and json_type(document, '$.{field.name}') in ('OBJECT', 'ARRAY') then '{field.name}' end"
+        for field in stream.fields
+    )
+    return f"""
+    select
+        file_id,
+        row_number,
+        line as raw,
+        case
+            when t is not null and len(names) > {present}
+                and len(list_filter(names, lambda name: name not in ({known}))) > 0
+            then json_merge_patch(document, '{no_known}')
+        end as extra,
+        case
+            when {refused} is not null then {refused}
+            when t is null or not coalesce(json_valid(document), false)
+            then case when json_valid(document) then 'is not a JSON object' else 'is not valid JSON' end
+            when len(names) = 0 and json_type(document) <> 'OBJECT' then 'is not a JSON object'
+            when {nested} then nullif(
+                list_aggregate([{nested_names}], 'string_agg', ', '), ''
+            ) || ' is a list or an object, not one value'
+        end as refused,
+        {fields}
+    from (
+        select
+            *,
+            try(json_transform(document, '{spec}')) as t,
+            try(json_keys(document)) as names
+        from (
+            select
+                *,
+                case when regexp_matches(line, '{suspicious}') then strict_json(line) else line end
+                    as document
+            from ({lines})
+        )
+    )
+    """
+
+
+def jsonl_fast(stream: Stream, paths: list[Path]) -> str:
+    """SQL: the records of JSON Lines files, read by DuckDB."""
+    return _json_texts(
+        stream,
+        f"select {_file_id('filename')} as file_id, null::bigint as row_number, line from "
+        f"{jsonl_lines(paths)} where line is not null and trim(line, e' \\t\\r\\n') <> ''",
+    )
+
+
+def jsonl_lines(paths: list[Path]) -> str:
+    """SQL: a table function call that yields each line of the files, blank ones too."""
+    # No control character may stand in valid JSON, so this delimiter splits no good line.
+    return (
+        f"read_csv({_path_list(paths)}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, "
+        "header = false, delim = e'\\x1f', quote = '', escape = '', "
+        f"max_line_size = {_LONGEST_LINE}, filename = true)"
+    )
+
+
+def jsonl_careful(stream: Stream, path: Path) -> Iterator[tuple[pa.Table, str]]:
+    """Batches of one JSON Lines file, and the SQL over `batch` that yields their records."""
+    sql = _json_texts(stream, "select $file_id::integer as file_id, row_number, line from batch")
+    numbers: list[int] = []
+    lines: list[str] = []
+    size = 0
+    for number, line in text_lines(path):
+        line = line.rstrip("\r\n")
+        if not line.strip(" \t\r\n"):
+            continue
+        numbers.append(number)
+        lines.append(line)
+        size += len(line)
+        if len(lines) >= _BATCH_RECORDS or size > _BATCH_CHARACTERS:
+            yield _line_batch(numbers, lines), sql
+            numbers, lines, size = [], [], 0
+    if lines:
+        yield _line_batch(numbers, lines), sql
+
+
+def _line_batch(numbers: list[int], lines: list[str]) -> pa.Table:
+    return pa.table(
+        {
+            "row_number": pa.array(numbers, pa.int64()),
+            "line": pa.array(lines, pa.large_string()),
+        }
+    )
+
+
+# --- CSV -------------------------------------------------------------------------------------
+
+
+def csv_header(path: Path) -> tuple[str, ...]:
+    """The column names of a CSV file, none if it is empty.
+
+    Raises UnreadableFile where a name stands twice: no one could say which column is meant.
+    """
+    csv.field_size_limit(1 << 30)
+    lines = (text for _, text in text_lines(path))
+    try:
+        header = next(csv.reader(lines, strict=True), [])
+    except csv.Error as error:
+        raise UnreadableFile(f"has no readable header ({error})") from None
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise UnreadableFile(f"names {', '.join(twice)} twice in its header")
+    return tuple(header)
+
+
+def _csv_extra(stream: Stream, header: tuple[str, ...]) -> str:
+    """SQL: the unknown columns that are filled, as one JSON object, else null."""
+    unknown = [
+        (name, f"c{position}")
+        for position, name in enumerate(header)
+        if name not in stream.field_names
+    ]
+    if not unknown:
+        return "null::varchar"
+    any_filled = " or ".join(f"nullif({column}, '') is not null" for _, column in unknown)
+    pairs = ", ".join(
+        f"'{name.replace(chr(39), chr(39) * 2)}', {column}" for name, column in unknown
+    )
+    return f"case when {any_filled} then json_object({pairs})::varchar end"
+
+
+def _csv_fields(stream: Stream, header: tuple[str, ...]) -> str:
+    position = {name: f"c{index}" for index, name in enumerate(header)}
+    return ",\n        ".join(
+        f"nullif({position[name]}, '') as {name}" if name in position else f"null::varchar as {name}"
+        for name in stream.field_names
+    )
+
+
+def csv_fast(stream: Stream, paths: list[Path], header: tuple[str, ...]) -> str:
+    """SQL: the records of CSV files with this header, read by DuckDB."""
+    columns = ", ".join(f"'c{position}': 'VARCHAR'" for position in range(len(header)))
+    return f"""
+    select
+        {_file_id("filename")} as file_id,
+        null::bigint as row_number,
+        null::varchar as raw,
+        {_csv_extra(stream, header)} as extra,
+        null::varchar as refused,
+        {_csv_fields(stream, header)}
+    from read_csv(
+        {_path_list(paths)}, columns = {{{columns}}}, auto_detect = false, header = true,
+        delim = ',', quote = '"', escape = '"', strict_mode = true, null_padding = false,
+        max_line_size = {_LONGEST_LINE}, filename = true
+    )
+    """
+
+
+def csv_careful(
+    stream: Stream, path: Path, header: tuple[str, ...]
+) -> Iterator[tuple[pa.Table, str]]:
+    """Batches of one CSV file, and the SQL over `batch` that yields their records."""
+    sql = f"""
+    select
+        $file_id::integer as file_id,
+        row_number,
+        raw,
+        {_csv_extra(stream, header)} as extra,
+        refused,
+        {_csv_fields(stream, header)}
+    from batch
+    """
+    rows: list[tuple[int, str, str | None, list[str]]] = []
+    size = 0
+    for number, raw, refused, values in _csv_records(path, len(header)):
+        rows.append((number, raw, refused, values))
+        size += len(raw)
+        if len(rows) >= _BATCH_RECORDS or size > _BATCH_CHARACTERS:
+            yield _csv_batch(rows, len(header)), sql
+            rows, size = [], 0
+    if rows:
+        yield _csv_batch(rows, len(header)), sql
+
+
+def _csv_records(path: Path, width: int) -> Iterator[tuple[int, str, str | None, list[str]]]:
+    """(line on which the record starts, raw text, what is wrong with it, its values)."""
+    consumed: list[str] = []
+    line_number = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal line_number
+        for number, text in text_lines(path):
+            line_number = number
+            consumed.append(text)
+            yield text
+
+    reader = csv.reader(lines(), strict=True)
+    next(reader, None)  # the header, which csv_header has read
+    while True:
+        consumed.clear()
+        refused, values = None, []
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            refused = f"is not a CSV row ({error})"
+        raw = "".join(consumed)
+        if refused is None and len(values) != width:
+            if not raw.strip(" \t\r\n"):
+                continue
+            refused = f"has {len(values)} fields where the header has {width}"
+        if refused is not None:
+            values = [""] * width
+        yield line_number - len(consumed) + 1, raw.rstrip("\r\n"), refused, values
+
+
+def _csv_batch(rows: list[tuple[int, str, str | None, list[str]]], width: int) -> pa.Table:
+    columns = {
+        "row_number": pa.array([row[0] for row in rows], pa.int64()),
+        "raw": pa.array([row[1] for row in rows], pa.large_string()),
+        "refused": pa.array([row[2] for row in rows], pa.large_string()),
+    }
+    for position in range(width):
+        columns[f"c{position}"] = pa.array([row[3][position] for row in rows], pa.large_string())
+    return pa.table(columns)
+
+
+# --- Parquet ---------------------------------------------------------------------------------
+
+
+def parquet_columns(
+    connection: duckdb.DuckDBPyConnection, path: Path
+) -> tuple[tuple[str, str], ...]:
+    """(name, type) of each column. Raises UnreadableFile."""
+    try:
+        described = connection.execute(
+            f"describe select * from read_parquet({_path_list([path])}, binary_as_string = true)"
+        ).fetchall()
+    except duckdb.Error as error:
+        raise UnreadableFile(f"is not a readable Parquet file ({_first_line(error)})") from None
+    return tuple((str(name), str(type_)) for name, type_, *_ in described)
+
+
+def parquet(
+    stream: Stream, paths: list[Path], columns: tuple[tuple[str, str], ...], *, careful: bool
+) -> str:
+    """SQL: the records of Parquet files that have these columns; careful: with row and raw text."""
+    types = dict(columns)
+    nested = [
+        name
+        for name in stream.field_names
+        if types.get(name, "").endswith("]") or types.get(name, "").startswith(("STRUCT", "MAP"))
+    ]
+    fields = []
+    for name in stream.field_names:
+        if name not in types or name in nested:
+            fields.append(f"null::varchar as {name}")
+        elif types[name] == "TIMESTAMP WITH TIME ZONE":
+            fields.append(f"strftime({_quoted(name)}::timestamp, '%Y-%m-%dT%H:%M:%S.%fZ') as {name}")
+        else:
+            fields.append(f"nullif({_quoted(name)}::varchar, '') as {name}")
+    refused = "null::varchar"
+    if nested:
+        cases = " ".join(
+            f"when {_quoted(field.name)} is not null and {is_borne(field) or 'true'} "
+            f"then '{field.name} is a list or an object, not one value'"
+            for field in stream.fields
+            if field.name in nested
+        )
+        refused = f"case {cases} end"
+    unknown = [name for name in types if name not in stream.field_names]
+    extra = "null::varchar"
+    if unknown:
+        pairs = ", ".join(f"'{n.replace(chr(39), chr(39) * 2)}', {_quoted(n)}" for n in unknown)
+        any_filled = " or ".join(f"{_quoted(name)} is not null" for name in unknown)
+        extra = f"case when {any_filled} then json_object({pairs})::varchar end"
+    raw = "null::varchar"
+    if careful:
+        pairs = ", ".join(f"'{n.replace(chr(39), chr(39) * 2)}', {_quoted(n)}" for n in types)
+        raw = f"json_object({pairs})::varchar"
+    names = ",\n        ".join(fields)
+    return f"""
+    select
+        {_file_id("landing_file_name")} as file_id,
+        {"file_row_number + 1" if careful else "null::bigint"} as row_number,
+        {raw} as raw,
+        {extra} as extra,
+        {refused} as refused,
+        {names}
+    from read_parquet(
+        {_path_list(paths)}, binary_as_string = true, hive_partitioning = false,
+        filename = 'landing_file_name', file_row_number = true
+    )
+    """
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

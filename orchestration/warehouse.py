@@ -1,0 +1,148 @@
+"""The warehouse file: its raw tables, its connections, and the lock that keeps writers apart.
+
+Only the loader's own tables are made here (schema `raw`); dbt makes all the others.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from msgmetrics.errors import UserError
+from msgmetrics.settings import Settings
+from orchestration.loading.records import streams
+
+_TABLES = """
+create schema if not exists raw;
+
+create table if not exists raw.batches (
+    batch_id integer primary key,
+    run_id varchar,
+    as_of timestamp not null,
+    started_at timestamp not null
+);
+comment on table raw.batches is 'One row per pass of the pipeline that loaded.';
+
+create table if not exists raw.files (
+    file_id integer primary key,
+    stream varchar not null,
+    path varchar not null,
+    size bigint not null,
+    modified_ns bigint not null,
+    inode ubigint not null,
+    content_hash varchar not null,
+    landing_day date not null,
+    batch_id integer not null,
+    status varchar not null check (status in ('loaded', 'unreadable')),
+    reason varchar,
+    records bigint not null,
+    loaded bigint not null,
+    quarantined bigint not null,
+    loaded_at timestamp not null,
+    check (records = loaded + quarantined)
+);
+comment on table raw.files is
+    'One row per content of a landing file: path, size and content hash together are its identity.';
+
+create table if not exists raw.quarantine (
+    quarantine_id bigint primary key,
+    file_id integer not null,
+    stream varchar not null,
+    path varchar not null,
+    row_number bigint,
+    raw_text varchar,
+    reason varchar not null,
+    batch_id integer not null,
+    quarantined_at timestamp not null
+);
+comment on table raw.quarantine is
+    'One row per refused record; row_number is null where a whole file was refused.';
+"""
+
+
+def _stream_tables() -> str:
+    tables = []
+    for stream in streams().values():
+        columns = ",\n    ".join(f"{field.name} {field.column_type}" for field in stream.fields)
+        tables.append(
+            f"create table if not exists raw.{stream.name} (\n    {columns},\n"
+            "    extra varchar,\n    file_id integer not null,\n    batch_id integer not null\n);\n"
+            f"comment on table raw.{stream.name} is "
+            "'One row per valid record that arrived, as it came, repeats included.';"
+        )
+    return "\n".join(tables)
+
+
+@contextmanager
+def warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the warehouse file with the machine's limits set; closed at the end.
+
+    Raises UserError where the file is held by another process or is no warehouse.
+    """
+    path = settings.warehouse_path
+    if read_only and not path.exists():
+        raise UserError(
+            f"There is no warehouse at {path} yet: run `msgmetrics run` first, "
+            "or set MSGMETRICS_HOME to the folder that holds one."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = duckdb.connect(str(path), read_only=read_only)
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise UserError(
+                f"The warehouse {path} is in use by another process: wait until its run has "
+                "ended, then try again."
+            ) from None
+        raise UserError(
+            f"The warehouse {path} cannot be opened ({str(error).splitlines()[0]}): "
+            "move it away, and run `msgmetrics run` to build it anew."
+        ) from None
+    try:
+        connection.execute(f"set threads = {settings.warehouse_threads}")
+        connection.execute("set timezone = 'UTC'")
+        connection.execute("set preserve_insertion_order = false")
+        if settings.memory:
+            connection.execute("set memory_limit = ?", [settings.memory])
+        yield connection
+    finally:
+        connection.close()
+
+
+def create_raw_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """The loader's tables, where they are not there yet."""
+    connection.execute(_TABLES)
+    connection.execute(_stream_tables())
+
+
+@contextmanager
+def writer_lock(settings: Settings, *, wait: bool, holder: str) -> Iterator[None]:
+    """Holds the one right to write the warehouse.
+
+    The operating system gives the lock back when a process ends, however it ends. Raises UserError
+    naming the holder if the lock is taken and `wait` is false.
+    """
+    path = settings.home.absolute() / "warehouse.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise UserError(
+                f"Another run is writing the warehouse ({_holder(path)}): "
+                "wait until it has ended, then try again."
+            ) from None
+        file.truncate(0)
+        file.write(f"{holder}, process {os.getpid()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _holder(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() or "its process has not said who it is"

@@ -1,0 +1,28 @@
+"""The service over an installation, in this process."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from published_by_hand import Installation
+
+from endpoint.app import create_app
+from msgmetrics.settings import Settings
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    return Installation(Settings(home=tmp_path, rate_limit=100_000))
+
+
+@pytest.fixture
+def client_of() -> Iterator[Callable[[Installation], TestClient]]:
+    """In-process clients, each over an installation; they raise what the service lets through."""
+
+    def make(installation: Installation) -> TestClient:
+        return clients.enter_context(TestClient(create_app(installation.settings)))
+
+    with ExitStack() as clients:
+        yield make

@@ -1,0 +1,195 @@
+"""The service as a process of its own: two workers under uvicorn, asked over HTTP."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import duckdb
+import httpx
+import pytest
+from published_by_hand import Installation, Message
+
+from msgmetrics.settings import Settings
+
+LIMIT = 20
+INBOUND = "/v1/metrics/inbound"
+EXAMPLE = {
+    "metric": "received",
+    "from": "2026-05-05T00:00:00Z",
+    "to": "2026-05-06T00:00:00Z",
+}
+
+
+def _bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+class Server:
+    """A running service and what it has logged."""
+
+    def __init__(self, home, log_path):
+        self.installation = Installation(Settings(home=home))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._log_path = log_path
+        with log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    "from endpoint.server import serve\n"
+                    f"serve('127.0.0.1', {self.port}, workers=2)",
+                ],
+                env=os.environ
+                | {"MSGMETRICS_HOME": str(home), "MSGMETRICS_RATE_LIMIT": str(LIMIT)},
+                stdout=log,
+                stderr=log,
+            )
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        # A connection for each request spreads the requests over the workers.
+        self.fresh = httpx.Client(
+            base_url=self.http.base_url,
+            timeout=10,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
+
+    def wait(self):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                return self.http.get("/healthz")
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise AssertionError(self._log_path.read_text())
+
+    def get(self, key, **parameters):
+        return self.http.get(INBOUND, params=parameters, headers=_bearer(key))
+
+    def log(self):
+        return self._log_path.read_text()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    server = Server(home, home / "log")
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.http.close()
+        server.fresh.close()
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(timeout=20)
+
+
+def test_the_example_of_the_source_over_http(server):
+    key = server.installation.key()
+    missing = server.get(key, **EXAMPLE)
+    assert missing.status_code == 503
+    assert missing.json()["error"]["code"] == "NOT_READY"
+
+    received = {0: 14, 1: 9}
+    server.installation.publish(
+        [Message(f"2026-05-05T{hour:02d}:05Z") for hour, n in received.items() for _ in range(n)],
+        "2026-05-05T23:59:43Z",
+    )
+    response = server.get(key, **EXAMPLE)
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Cache-Control"] == "private, max-age=30"
+    body = response.json()
+    assert body["success"] is True
+    assert body["data"]["metric"] == "messages.inbound.received"
+    assert body["data"]["buckets"][:3] == [
+        {"bucket_start": "2026-05-05T00:00:00Z", "value": 14},
+        {"bucket_start": "2026-05-05T01:00:00Z", "value": 9},
+        {"bucket_start": "2026-05-05T02:00:00Z", "value": 0},
+    ]
+    assert body["data"]["buckets"][-1] == {"bucket_start": "2026-05-06T00:00:00Z", "value": None}
+    assert len(body["data"]["buckets"]) == 25
+    assert body["meta"]["as_of"] == "2026-05-05T23:59:43Z"
+    assert body["meta"]["limit"] == 1000
+    assert body["meta"]["next_cursor"] is None
+    unchanged = server.http.get(
+        INBOUND,
+        params=EXAMPLE,
+        headers=_bearer(key) | {"If-None-Match": response.headers["ETag"]},
+    )
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert unchanged.headers["ETag"] == response.headers["ETag"]
+
+
+def test_publication_is_followed_and_the_file_before_is_let_go(server):
+    key = server.installation.key()
+    before = server.installation.publish([Message("2026-05-05T00:05Z")] * 3, "2026-05-05T12:00Z")
+    server.get(key, **EXAMPLE)
+    after = server.installation.publish([Message("2026-05-05T00:05Z")] * 4, "2026-05-05T13:00Z")
+    body = server.get(key, **EXAMPLE).json()
+    assert body["meta"]["snapshot"] == after
+    assert body["data"]["buckets"][0]["value"] == 4
+
+    # Writing needs the file to itself, so it shows that no worker holds it any more.
+    path = server.installation.settings.snapshots_dir / f"{before}.duckdb"
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            duckdb.connect(path).close()
+            break
+        except duckdb.IOException:
+            assert time.monotonic() < deadline, "the file before is still held"
+            time.sleep(0.2)
+
+
+def test_the_rate_limit_holds_over_all_workers(server):
+    server.installation.publish([], "2026-05-05T12:00Z")
+    key, other = server.installation.key(), server.installation.key()
+
+    def status(_):
+        response = server.fresh.get(INBOUND, params=EXAMPLE, headers=_bearer(key))
+        if response.status_code == 429:
+            assert response.json()["error"]["code"] == "RATE_LIMITED"
+            assert int(response.headers["Retry-After"]) >= 1
+        return response.status_code
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        statuses = Counter(pool.map(status, range(3 * LIMIT)))
+    seconds = time.monotonic() - started
+    assert set(statuses) == {200, 429}
+    assert LIMIT <= statuses[200] <= LIMIT * (1 + int(seconds))
+    assert server.get(other, **EXAMPLE).status_code == 200
+    time.sleep(1)
+    assert server.get(key, **EXAMPLE).status_code == 200
+
+
+def test_revocation_reaches_every_worker_at_once(server):
+    key = server.installation.key()
+    server.installation.keys.revoke(key[:14])
+    for _ in range(6):
+        assert server.fresh.get(INBOUND, headers=_bearer(key)).status_code == 401
+
+
+def test_log_lines_are_json_and_hold_no_key(server):
+    key = server.installation.key()
+    response = server.get(key, metric="received", cursor="+4917012345")
+    server.http.get(f"/secret-path/{key}")
+    assert response.status_code == 422
+    lines = [json.loads(line) for line in server.log().splitlines()]
+    (line,) = [line for line in lines if line.get("request_id") == response.headers["X-Request-Id"]]
+    assert line["key"] == key[:14]
+    assert line["route"] == INBOUND
+    assert line["status"] == 422
+    assert line["milliseconds"] > 0
+    assert not re.search(r"am_live_\w{7}", server.log())
+    assert "4917012345" not in server.log()
+    assert "secret-path" not in server.log()
+    assert '"status":500' not in server.log().replace(" ", "")

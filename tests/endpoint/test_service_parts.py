@@ -1,0 +1,146 @@
+"""Parts of the service that a request alone does not show."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from endpoint.cursors import Cursors
+from endpoint.rate_limit import RateLimiter
+from endpoint.rendering import decimal_text, to_json
+from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
+
+
+def test_the_endpoint_never_imports_the_orchestration():
+    code = (
+        "import sys, endpoint.app, endpoint.server\n"
+        "print({'dagster', 'orchestration'} & set(sys.modules))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    assert output.strip() == b"set()"
+
+
+def test_openapi_documents_every_parameter_and_the_key(installation, client_of):
+    client = client_of(installation)
+    document = client.get("/openapi.json").json()
+    for path, metrics in (
+        ("/v1/metrics/inbound", ["received", "cost_cents"]),
+        ("/v1/metrics/messages", ["sent", "delivered", "failed", "cost_cents"]),
+    ):
+        operation = document["paths"][path]["get"]
+        parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
+        assert list(parameters) == [
+            "metric",
+            "from",
+            "to",
+            "granularity",
+            "group_by",
+            "limit",
+            "cursor",
+            "compare_to",
+        ]
+        assert parameters["metric"]["schema"]["enum"] == metrics
+        assert parameters["limit"]["schema"]["maximum"] == 5000
+        assert operation["security"]
+        assert {"200", "400", "401", "403", "422", "429", "503"} <= set(operation["responses"])
+    assert client.get("/docs").status_code == 200
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=6))
+def test_decimals_are_written_digit_for_digit(value):
+    text = decimal_text(value)
+    assert Decimal(text) == value
+    assert "e" not in text.lower()
+    assert "." not in text or text[-1] not in "0."
+    assert json.loads(to_json({"value": value}), parse_float=Decimal, parse_int=Decimal) == {
+        "value": value
+    }
+
+
+def test_a_large_decimal_keeps_its_digits():
+    value = Decimal("12345678901234567890123456.123456")
+    assert to_json(value) == b"12345678901234567890123456.123456"
+    assert to_json(Decimal("1E+3")) == b"1000"
+    assert to_json(Decimal("-0.000000")) == b"0"
+
+
+def test_the_limiter_lets_exactly_the_limit_through(tmp_path, monkeypatch):
+    now = 1_000_000_000_000_000_000
+    monkeypatch.setattr("endpoint.rate_limit.time.time_ns", lambda: now)
+    limiter = RateLimiter(tmp_path / "rate_limit.sqlite", 3)
+    assert [limiter.admit("a") for _ in range(4)] == [None, None, None, 1]
+    assert limiter.admit("b") is None
+    now += 999_999_999
+    assert limiter.admit("a") == 1
+    now += 1
+    assert [limiter.admit("a") for _ in range(4)] == [None, None, None, 1]
+    # A clock that is set back must not lock a key out.
+    now -= 3600 * 1_000_000_000
+    assert limiter.admit("a") is None
+
+
+def test_a_limiter_that_cannot_count_lets_pass(tmp_path):
+    (tmp_path / "rate_limit.sqlite").mkdir()
+    assert RateLimiter(tmp_path / "rate_limit.sqlite", 1).admit("a") is None
+
+
+def test_workers_that_start_together_share_one_secret(tmp_path):
+    path = tmp_path / "endpoint" / "secret"
+    with ThreadPoolExecutor(8) as pool:
+        issuers = list(pool.map(lambda _: Cursors(path), range(16)))
+    texts = {issuer.issue("route", "key", {"position": 1}) for issuer in issuers}
+    assert len(texts) == 1
+    assert issuers[0].read(texts.pop(), "route", "key") == {"position": 1}
+    assert [file.name for file in path.parent.iterdir()] == ["secret"]
+
+
+@pytest.mark.parametrize("name", ["", "..", "../../secret", "x" * 26, "\0", "0" * 25 + "\n"])
+def test_no_name_but_an_id_becomes_a_path(installation, name):
+    installation.publish([], "2026-05-05T00:00Z")
+    with pytest.raises(SnapshotGoneError), Snapshots(installation.settings).earlier(name):
+        pass
+
+
+def test_an_earlier_snapshot_is_read_by_its_id(installation):
+    snapshots = Snapshots(installation.settings, idle_seconds=0)
+    with pytest.raises(NothingPublishedError), snapshots.current():
+        pass
+    old = installation.publish([], "2026-05-05T00:00Z")
+    new = installation.publish([], "2026-05-06T00:00Z")
+    with snapshots.earlier(old) as earlier, snapshots.current() as current:
+        assert (earlier.snapshot_id, current.snapshot_id) == (old, new)
+        # A file that is being read stays open whatever is published meanwhile.
+        with snapshots.current():
+            pass
+        assert earlier.rows("select 1", []) == [(1,)]
+    with snapshots.current(), snapshots.earlier(new) as same:
+        assert same is current
+    snapshots.close()
+
+
+def test_a_file_replaced_under_its_own_name_is_opened_anew(installation):
+    snapshots = Snapshots(installation.settings)
+    first = installation.publish([], "2026-05-05T00:00Z")
+    published = installation.settings.published_path
+    published.resolve().rename(published)
+    with snapshots.current() as snapshot:
+        assert snapshot.snapshot_id == first
+    second = installation.publish([], "2026-05-06T00:00Z")
+    published.resolve().rename(published)
+    with snapshots.current() as snapshot:
+        assert snapshot.snapshot_id == second
+    snapshots.close()
+
+
+def test_families_end_even_where_parents_go_in_circles(installation):
+    installation.accounts = [("a", "b", "free"), ("b", "a", "free"), ("c", "b", "free")]
+    installation.publish([], "2026-05-05T00:00Z")
+    with Snapshots(installation.settings).current() as snapshot:
+        assert snapshot.family("a") == ["a", "b", "c"]
+        assert snapshot.family("c") == ["c"]
+        assert snapshot.family("nobody") == ["nobody"]
