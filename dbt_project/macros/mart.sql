@@ -86,7 +86,6 @@ from measures
 {%- for name in names %}
 left join {{ ref(name.seed) }} as {{ name.seed }} on measures.{{ name.name_of | lower }} = {{ name.seed }}.{{ name.name_of | lower }}
 {%- endfor %}
-order by measures.account_key, measures.period_start
 {%- endmacro %}
 
 

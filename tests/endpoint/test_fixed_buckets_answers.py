@@ -387,6 +387,13 @@ def test_pages_stay_on_their_snapshot_while_rights_follow_the_current_one(small)
     assert refused.status_code == 422
     assert refused.json()["error"]["code"] == "GRANULARITY_NOT_AVAILABLE"
 
+    # That the cursor's snapshot is gone is told before that.
+    for file in installation.settings.snapshots_dir.iterdir():
+        if file != installation.settings.published_path.resolve():
+            file.unlink()
+    refused = ask(client, key, INBOUND, cursor=first["meta"]["next_cursor"])
+    assert refused.json()["error"]["code"] == "INVALID_INPUT"
+
 
 HOURS = 12
 _START = datetime(2026, 5, 5, tzinfo=UTC)

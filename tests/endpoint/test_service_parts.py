@@ -1,6 +1,7 @@
 """Parts of the service that a request alone does not show."""
 
 import json
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from endpoint.cursors import Cursors
 from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import decimal_text, to_json
+from endpoint.server import serve
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
+from msgmetrics.errors import UserError
 
 
 def test_the_endpoint_never_imports_the_orchestration():
@@ -23,6 +26,14 @@ def test_the_endpoint_never_imports_the_orchestration():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert output.strip() == b"set()"
+
+
+def test_an_address_that_cannot_be_used_is_one_sentence_for_the_user():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        used = taken.getsockname()[1]
+        for host, port in (("127.0.0.1", used), ("127.0.0.1", 99_999), ("no such host", 0)):
+            with pytest.raises(UserError, match="choose another"):
+                serve(host, port)
 
 
 def test_openapi_documents_every_parameter_and_the_key(installation, client_of):

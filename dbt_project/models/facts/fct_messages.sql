@@ -5,6 +5,8 @@ messages as (
     select
         *,
         direction = 'OUTBOUND' as is_outbound,
+        -- events of an inbound message change nothing
+        case when direction = 'OUTBOUND' then message_id end as outbound_message_id,
         case when direction = 'OUTBOUND' then sender else recipient end as company_address,
         case when direction = 'OUTBOUND' then recipient else sender end as end_user_address
     from {{ ref('stg_messages') }}
@@ -31,11 +33,10 @@ outcomes as (
         engagement.* exclude (message_id),
         messages.interaction_id is null or openers.message_id is not null as opens_interaction
     from messages
-    -- events of an inbound message change nothing
     left join {{ ref('int_current_statuses') }} as statuses
-        on messages.message_id = statuses.message_id and messages.is_outbound
+        on messages.outbound_message_id = statuses.message_id
     left join {{ ref('int_engagement_by_message') }} as engagement
-        on messages.message_id = engagement.message_id and messages.is_outbound
+        on messages.outbound_message_id = engagement.message_id
     left join {{ ref('int_interaction_openers') }} as openers
         on messages.message_id = openers.message_id
 

@@ -31,4 +31,3 @@ select
     accounts.plan
 from accounts
 left join rooted on accounts.account_key = rooted.account_key
-order by accounts.account_key

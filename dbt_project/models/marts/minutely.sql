@@ -5,4 +5,3 @@ select
     {{ summed_measures('channel') }}
 from {{ ref('fct_messages') }}
 group by all
-order by account_key, period_start

@@ -1,0 +1,19 @@
+"""The read endpoint: HTTP answers from the published snapshot, and from nothing else.
+
+    server.py          runs the service under uvicorn
+    app.py             assembles it: routes, middleware, the state that routes share
+    request_log.py     request ids, the JSON log lines, the last resort against a stack trace
+    errors.py          every error that an answer can be, and its shape on the wire
+    auth.py            who asks: API key, rate limit, scope
+    rate_limit.py      requests a second of one key, over all worker processes
+    snapshots.py       opens published files read-only, follows publication, account rights
+    cursors.py         signed page cursors
+    parameters.py      reads query strings and timestamps, collects violations
+    rendering.py       JSON with exact decimals, timestamps as text
+    windows.py         arithmetic of fixed time buckets
+    fixed_buckets.py   GET /v1/metrics/inbound and /v1/metrics/messages
+    documentation.py   what /openapi.json says of parameters and answers
+
+No formula of a metric lives here, and nothing here imports the orchestration: what a number means
+is decided before it is published.
+"""

@@ -1,0 +1,124 @@
+"""Assembles the service: the state that routes share, the routes, what wraps them.
+
+Nothing is decided here. A new family of routes is a module of its own, its routes added below.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request, Security
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from endpoint import documentation
+from endpoint.auth import Gate
+from endpoint.cursors import Cursors
+from endpoint.errors import (
+    ApiError,
+    error_response,
+    method_not_allowed,
+    not_found,
+    not_ready,
+)
+from endpoint.fixed_buckets import ROUTES, FixedBuckets, Route
+from endpoint.rate_limit import RateLimiter
+from endpoint.rendering import to_json
+from endpoint.request_log import RequestLog, configure_logging
+from endpoint.snapshots import NothingPublishedError, Snapshots
+from msgmetrics import settings as environment
+from msgmetrics.keys import KeyStore
+from msgmetrics.settings import Settings
+
+# The key itself is judged by the gate; this only tells the documentation that there is one.
+_BEARER = Security(HTTPBearer(auto_error=False, description="API key with scope metrics:read"))
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service over one installation; the environment says which if `settings` does not."""
+    settings = settings or environment.settings()
+    configure_logging()
+    gate = Gate(
+        KeyStore.of(settings),
+        RateLimiter(settings.endpoint_dir / "rate_limit.sqlite", settings.rate_limit),
+    )
+    snapshots = Snapshots(settings)
+    fixed_buckets = FixedBuckets(snapshots, Cursors(settings.endpoint_dir / "secret"))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        snapshots.watch()
+        yield
+        snapshots.close()
+
+    app = FastAPI(
+        title="msgmetrics",
+        summary="Messaging metrics, read from the published snapshot.",
+        version=version("msgmetrics"),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.add_middleware(RequestLog)
+    _add_error_handlers(app)
+    _add_health_routes(app, snapshots)
+    for route in ROUTES:
+        app.add_api_route(
+            route.path,
+            _fixed_buckets_endpoint(route, gate, fixed_buckets),
+            methods=["GET"],
+            name=route.title,
+            responses=documentation.FIXED_BUCKETS_RESPONSES,
+            response_class=Response,
+            openapi_extra={"parameters": documentation.fixed_buckets_parameters(route)},
+            dependencies=[_BEARER],
+            tags=["fixed time buckets"],
+        )
+    return app
+
+
+def _fixed_buckets_endpoint(
+    route: Route, gate: Gate, fixed_buckets: FixedBuckets
+) -> Callable[[Request], Response]:
+    def endpoint(request: Request) -> Response:
+        key = gate.admit(request, scope="metrics:read")
+        return fixed_buckets.answer(route, request, key)
+
+    return endpoint
+
+
+def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
+    @app.get("/healthz", tags=["health"], response_class=Response)
+    def healthz() -> Response:
+        """The process answers."""
+        return Response(to_json({"status": "ok"}), media_type="application/json")
+
+    @app.get("/readyz", tags=["health"], response_class=Response)
+    def readyz() -> Response:
+        """A published snapshot can be read."""
+        with snapshots.current() as snapshot:
+            body = {"status": "ready", "snapshot": snapshot.snapshot_id}
+        return Response(to_json(body), media_type="application/json")
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(ApiError)
+    async def api_error(request: Request, error: ApiError) -> Response:
+        return error_response(request, error)
+
+    @app.exception_handler(NothingPublishedError)
+    async def nothing_published(request: Request, _: NothingPublishedError) -> Response:
+        return error_response(request, not_ready())
+
+    @app.exception_handler(HTTPException)
+    async def of_the_framework(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return error_response(request, not_found())
+        if error.status_code == 405:
+            allow = (error.headers or {}).get("Allow")
+            return error_response(request, method_not_allowed(allow))
+        return error_response(
+            request, ApiError(error.status_code, "INVALID_INPUT", "the request cannot be read")
+        )

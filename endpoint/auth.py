@@ -1,0 +1,43 @@
+"""Who asks: the API key of a request, its rate limit and its scopes.
+
+What the key's account may see is not settled here; that follows from the published data.
+"""
+
+from collections.abc import Collection
+
+from starlette.requests import Request
+
+from endpoint.errors import forbidden, rate_limited, unauthorized
+from endpoint.rate_limit import RateLimiter
+from msgmetrics.keys import ApiKey, KeyStore
+
+
+class Gate:
+    """Lets requests in by their key, and notes the key's label for the log."""
+
+    def __init__(self, keys: KeyStore, rate_limiter: RateLimiter) -> None:
+        self._keys = keys
+        self._rate_limiter = rate_limiter
+
+    def admit(self, request: Request, scope: str, schemes: Collection[str] = ("Bearer",)) -> ApiKey:
+        """The live key of a request that has the scope. Raises ApiError 401, 429, 403, in turn."""
+        key = self._key_of(request, schemes)
+        if key is None:
+            raise unauthorized(next(iter(schemes)))
+        request.state.key_label = key.label
+        wait = self._rate_limiter.admit(key.key_id)
+        if wait is not None:
+            raise rate_limited(wait)
+        if scope not in key.scopes:
+            raise forbidden()
+        return key
+
+    def _key_of(self, request: Request, schemes: Collection[str]) -> ApiKey | None:
+        headers = request.headers.getlist("authorization")
+        if len(headers) != 1:
+            return None
+        scheme, _, text = headers[0].strip().partition(" ")
+        if scheme.lower() not in {known.lower() for known in schemes}:
+            return None
+        text = text.strip()
+        return self._keys.find(text) if text else None

@@ -1,0 +1,125 @@
+"""Every error that an answer can be, and its shape on the wire.
+
+Routes raise ApiError and never build an error answer themselves. A family of routes that shows
+errors in a shape of its own is one more row of `_SHAPES`. What is wrong with a parameter is found
+elsewhere; here is only how it is told.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from endpoint.rendering import to_json
+
+
+class ApiError(Exception):
+    """An answer other than success: HTTP status, code, message, details, further headers."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        details: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = details
+        self.headers = headers or {}
+
+
+Violation = dict[str, str]
+
+
+def violation(parameter: str, problem: str) -> Violation:
+    """One thing that is wrong with one parameter."""
+    return {"parameter": parameter[:100], "problem": problem}
+
+
+def invalid_input(violations: list[Violation], status: int = 400) -> ApiError:
+    return ApiError(status, "INVALID_INPUT", "invalid input", {"violations": violations})
+
+
+def unauthorized(scheme: str) -> ApiError:
+    return ApiError(
+        401, "UNAUTHORIZED", "authentication failed", headers={"WWW-Authenticate": scheme}
+    )
+
+
+def forbidden() -> ApiError:
+    return ApiError(403, "FORBIDDEN", "missing required scope")
+
+
+def not_found() -> ApiError:
+    return ApiError(404, "NOT_FOUND", "no such route")
+
+
+def method_not_allowed(allow: str | None) -> ApiError:
+    headers = {"Allow": allow} if allow else {}
+    return ApiError(405, "METHOD_NOT_ALLOWED", "method not allowed on this route", headers=headers)
+
+
+def granularity_not_available(finest: str) -> ApiError:
+    return ApiError(
+        422,
+        "GRANULARITY_NOT_AVAILABLE",
+        "granularity not available at this plan tier",
+        {"max_granularity": finest},
+    )
+
+
+def window_too_large(bucket_count: int, max_buckets: int) -> ApiError:
+    return ApiError(
+        422,
+        "WINDOW_TOO_LARGE",
+        "the window holds more buckets than one query may have",
+        {"bucket_count": bucket_count, "max_buckets": max_buckets},
+    )
+
+
+def rate_limited(retry_after_seconds: int) -> ApiError:
+    return ApiError(
+        429,
+        "RATE_LIMITED",
+        "too many requests for this key",
+        headers={"Retry-After": str(retry_after_seconds)},
+    )
+
+
+def internal_error() -> ApiError:
+    return ApiError(500, "INTERNAL_ERROR", "internal error")
+
+
+def not_ready() -> ApiError:
+    return ApiError(503, "NOT_READY", "nothing is published yet")
+
+
+def _envelope(error: ApiError, request_id: str) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "code": error.code,
+        "message": error.message,
+        "request_id": request_id,
+    }
+    if error.details is not None:
+        body["details"] = error.details
+    return {"success": False, "error": body}
+
+
+# Path prefix -> the body of an error below it; the first prefix that fits counts.
+_SHAPES: tuple[tuple[str, Callable[[ApiError, str], dict[str, Any]]], ...] = (("", _envelope),)
+
+
+def error_response(request: Request, error: ApiError) -> Response:
+    """The answer that tells an error in the shape of the family that the path belongs to."""
+    shape = next(shape for prefix, shape in _SHAPES if request.scope["path"].startswith(prefix))
+    return Response(
+        to_json(shape(error, request.state.request_id)),
+        status_code=error.status,
+        headers={"Cache-Control": "no-store"} | error.headers,
+        media_type="application/json",
+    )

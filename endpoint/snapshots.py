@@ -1,0 +1,214 @@
+"""Opens published snapshots read-only and follows publication.
+
+One DuckDB instance a file, one cursor a request. The stable name is looked at for every request,
+so a publication shows at once; files that no request needs any more are let go within seconds, so
+that the publisher may reuse them. What an account may see (plan, descendants) is read here as well.
+No query of a route lives here.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import structlog
+
+from msgmetrics.settings import Settings
+
+_SNAPSHOT_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_ATTEMPTS = 5
+_PAUSE_SECONDS = 0.02
+
+_log = structlog.get_logger("endpoint")
+
+
+class NothingPublishedError(Exception):
+    """There is no published snapshot that can be read."""
+
+
+class SnapshotGoneError(Exception):
+    """No snapshot of that id can be read, or none ever had it."""
+
+
+@dataclass
+class Snapshot:
+    """One published file, open. `as_of` is in UTC, to the microsecond."""
+
+    snapshot_id: str
+    as_of: datetime
+    stale: bool
+    checks_passed: int
+    checks_warned: int
+    _connection: duckdb.DuckDBPyConnection
+    _users: int = 0
+    _used_at: float = field(default_factory=time.monotonic)
+    _families: dict[str, list[str]] = field(default_factory=dict)
+
+    def rows(self, sql: str, parameters: list[Any]) -> list[tuple]:
+        """The rows of one SELECT with bound parameters; safe from several threads at once."""
+        with self._connection.cursor() as cursor:
+            return cursor.execute(sql, parameters).fetchall()
+
+    def plan(self, account_key: str) -> str:
+        """The plan of an account; an account that is not known is on the free one."""
+        found = self.rows("select plan from accounts where account_key = ?", [account_key])
+        return found[0][0] if found else "free"
+
+    def family(self, account_key: str) -> list[str]:
+        """The account and all its descendants, sorted; itself alone if it is not known."""
+        if account_key not in self._families:
+            found = self.rows(
+                """
+                with recursive family as (
+                    select ?::varchar as account_key
+                    union
+                    select accounts.account_key
+                    from accounts
+                    inner join family on accounts.parent_account_key = family.account_key
+                )
+                select account_key from family order by account_key
+                """,
+                [account_key],
+            )
+            self._families[account_key] = [key for (key,) in found]
+        return self._families[account_key]
+
+
+class Snapshots:
+    """The published snapshots of one installation."""
+
+    def __init__(self, settings: Settings, idle_seconds: float = 2) -> None:
+        """`idle_seconds`: how long a file that is no longer current stays open unused."""
+        self._published = settings.published_path
+        self._folder = settings.snapshots_dir
+        self._idle_seconds = idle_seconds
+        self._open: dict[tuple, Snapshot] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    @contextmanager
+    def current(self) -> Iterator[Snapshot]:
+        """The snapshot that is published now. Raises NothingPublishedError."""
+        snapshot = self._acquire(self._published)
+        if snapshot is None:
+            raise NothingPublishedError
+        try:
+            yield snapshot
+        finally:
+            self._release(snapshot)
+
+    @contextmanager
+    def earlier(self, snapshot_id: str) -> Iterator[Snapshot]:
+        """The snapshot of that id, the current one included. Raises SnapshotGoneError."""
+        # An id is part of a path here: nothing but an id may pass.
+        if not _SNAPSHOT_ID.fullmatch(snapshot_id):
+            raise SnapshotGoneError
+        snapshot = self._acquire(self._folder / f"{snapshot_id}.duckdb")
+        if snapshot is None:
+            raise SnapshotGoneError
+        try:
+            if snapshot.snapshot_id != snapshot_id:
+                raise SnapshotGoneError
+            yield snapshot
+        finally:
+            self._release(snapshot)
+
+    def watch(self) -> None:
+        """Start to follow publication in the background, until `close`."""
+        # With the first text that it binds DuckDB imports pandas, which takes a second: better
+        # now than in the first request.
+        with duckdb.connect() as database:
+            database.execute("select ?", ["text"])
+        threading.Thread(target=self._follow, name="follow-publication", daemon=True).start()
+
+    def close(self) -> None:
+        """Close every file that no request is reading, and stop following."""
+        self._stop.set()
+        with self._lock:
+            self._let_go(lambda snapshot: True)
+
+    def _follow(self) -> None:
+        while not self._stop.wait(0.5):
+            try:
+                with self.current():
+                    pass
+            except NothingPublishedError:
+                pass
+            except Exception as error:
+                _log.warning("publication not followed", reason=type(error).__name__)
+
+    def _acquire(self, name: Path) -> Snapshot | None:
+        """The open snapshot behind a file name, or None. Every success needs a release."""
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(_PAUSE_SECONDS)
+            try:
+                path = name.resolve(strict=True)
+                state = path.stat()
+                key = (path, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size)
+                with self._lock:
+                    snapshot = self._instance(key)
+                    snapshot._users += 1
+                    if name == self._published:
+                        self._let_go_idle(except_for=snapshot)
+                    return snapshot
+            except (OSError, RuntimeError):
+                # Not there, or replaced between the two looks at it.
+                continue
+            except duckdb.Error as error:
+                _log.warning("published file not readable", reason=type(error).__name__)
+        return None
+
+    def _instance(self, key: tuple) -> Snapshot:
+        if key in self._open:
+            return self._open[key]
+        # DuckDB gives out the instance that it has under a path, even if another file is there by
+        # now. So the old one goes first; while it is being read it stands for the new one.
+        for other, snapshot in list(self._open.items()):
+            if other[0] == key[0]:
+                if snapshot._users:
+                    return snapshot
+                self._let_go(lambda candidate, replaced=snapshot: candidate is replaced)
+        self._open[key] = _open_file(key[0])
+        return self._open[key]
+
+    def _release(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            snapshot._users -= 1
+            snapshot._used_at = time.monotonic()
+
+    def _let_go_idle(self, except_for: Snapshot) -> None:
+        limit = time.monotonic() - self._idle_seconds
+        self._let_go(lambda snapshot: snapshot is not except_for and snapshot._used_at < limit)
+
+    def _let_go(self, may_go: Callable[[Snapshot], bool]) -> None:
+        for key, snapshot in list(self._open.items()):
+            if snapshot._users == 0 and may_go(snapshot):
+                del self._open[key]
+                snapshot._connection.close()
+
+
+def _open_file(path: Path) -> Snapshot:
+    connection = duckdb.connect(
+        path,
+        read_only=True,
+        # The queries need nothing but this file, so nothing else can be reached from them.
+        config={"enable_external_access": False, "autoinstall_known_extensions": False},
+    )
+    try:
+        row = connection.execute(
+            "select snapshot_id, as_of, stale, checks_passed, checks_warned from snapshots"
+        ).fetchone()
+        if row is None:
+            raise duckdb.DataError("no snapshot in the file")
+    except Exception:
+        connection.close()
+        raise
+    snapshot_id, as_of, stale, passed, warned = row
+    return Snapshot(snapshot_id, as_of.replace(tzinfo=UTC), bool(stale), passed, warned, connection)

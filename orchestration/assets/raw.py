@@ -1,0 +1,119 @@
+"""The raw tables as assets: one step loads what is new in the landing zone.
+
+How a file is read and judged lives in `orchestration/loading`.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from orchestration import progress
+from orchestration.batches import as_of_of_a_run
+from orchestration.loading.loader import Loader, LoadReport
+from orchestration.loading.records import streams
+from orchestration.resources import Writer
+from orchestration.warehouse import warehouse
+
+ACCOUNTED = "every_record_is_loaded_or_quarantined"
+_KEYS = {name: dg.AssetKey(["raw", name]) for name in streams()}
+
+# Files whose own account does not agree with the rows that their load left behind.
+_UNACCOUNTED = """
+select files.path
+from raw.files as files
+left join (
+    select file_id, count(*) as loaded from raw.{stream}
+    where batch_id = $batch_id group by file_id
+) as loaded using (file_id)
+left join (
+    select file_id, count(*) as refused from raw.quarantine
+    where batch_id = $batch_id and row_number is not null group by file_id
+) as refused using (file_id)
+where
+    files.stream = $stream
+    and files.batch_id = $batch_id
+    and (
+        files.records <> files.loaded + files.quarantined
+        or files.loaded <> coalesce(loaded.loaded, 0)
+        or files.quarantined <> coalesce(refused.refused, 0)
+    )
+order by files.path
+"""
+
+
+class LoadConfig(dg.Config):
+    """as_of: the moment up to which the data counts as complete, ISO 8601 with an offset
+    (default: the start of the run). rehash: hash known files too."""
+
+    as_of: str | None = None
+    rehash: bool = False
+
+
+@dg.multi_asset(
+    name="load",
+    group_name="raw",
+    specs=[
+        dg.AssetSpec(key, description=f"Every valid record of landing/{name}, as it came.")
+        for name, key in _KEYS.items()
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            ACCOUNTED,
+            asset=key,
+            blocking=True,
+            description="Error: records in = records loaded + records quarantined, file by file.",
+        )
+        for key in _KEYS.values()
+    ],
+    pool="warehouse",
+)
+def load(
+    context: dg.AssetExecutionContext, config: LoadConfig, writer: Writer
+) -> Iterator[dg.MaterializeResult]:
+    """Takes in every new file, each whole or not at all."""
+    settings, now = writer.settings, datetime.now(UTC)
+    with warehouse(settings) as connection:
+        as_of, remark = as_of_of_a_run(connection, settings, config.as_of, now)
+        report = Loader(
+            connection,
+            settings,
+            now=now,
+            as_of=as_of,
+            run_id=context.run_id,
+            progress=lambda done, total: progress.tell("loading bytes", done, total),
+        ).load(rehash=config.rehash)
+        for sentence in [*report.remarks, *([remark] if remark else [])]:
+            context.log.warning(sentence)
+        for name, key in _KEYS.items():
+            unaccounted = [
+                path
+                for (path,) in connection.execute(
+                    _UNACCOUNTED.format(stream=name),
+                    {"stream": name, "batch_id": report.batch_id},
+                ).fetchall()
+            ]
+            yield dg.MaterializeResult(
+                asset_key=key,
+                metadata=_metadata(report, name),
+                check_results=[
+                    dg.AssetCheckResult(
+                        asset_key=key,
+                        check_name=ACCOUNTED,
+                        passed=not unaccounted,
+                        metadata={"files": dg.MetadataValue.json(unaccounted[:100])},
+                    )
+                ],
+            )
+
+
+def _metadata(report: LoadReport, name: str) -> dict[str, int]:
+    load = report.streams[name]
+    return {
+        "batch_id": report.batch_id,
+        "new_files": load.files,
+        "unreadable_files": load.unreadable_files,
+        "records": load.records,
+        "loaded": load.loaded,
+        "quarantined": load.quarantined,
+    }

@@ -1,0 +1,50 @@
+"""The dbt models as assets, their data tests as checks: one step builds and tests them all.
+
+What a model means lives in `dbt_project/`, how its assets are named in `orchestration/dbt.py`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
+
+from msgmetrics.settings import settings
+from orchestration import progress
+from orchestration.dbt import Translator, current_manifest, dbt_project
+from orchestration.resources import Writer
+
+
+def dbt_arguments(*, full_refresh: bool) -> list[str]:
+    """What dbt is asked to do in a run: everything but the unit tests, which need no data."""
+    arguments = ["build", "--exclude-resource-type", "unit_test"]
+    return [*arguments, "--full-refresh"] if full_refresh else arguments
+
+
+class BuildConfig(dg.Config):
+    """full_refresh: build every table from the raw records, whatever is there."""
+
+    full_refresh: bool = False
+
+
+@dbt_assets(
+    name="build",
+    manifest=current_manifest(settings()),
+    project=dbt_project(settings()),
+    dagster_dbt_translator=Translator(
+        settings=DagsterDbtTranslatorSettings(enable_asset_checks=True)
+    ),
+    pool="warehouse",
+)
+def build(
+    context: dg.AssetExecutionContext,
+    config: BuildConfig,
+    dbt: DbtCliResource,
+    writer: Writer,
+) -> Iterator[Any]:
+    """Staging, facts and marts, each tested as soon as it stands."""
+    invocation = dbt.cli(dbt_arguments(full_refresh=config.full_refresh), context=context)
+    total = len(context.selected_asset_keys) + len(context.selected_asset_check_keys)
+    for done, event in enumerate(invocation.stream(), start=1):
+        progress.tell("building models and tests", min(done, total), total)
+        yield event

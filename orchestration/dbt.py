@@ -1,0 +1,88 @@
+"""The dbt project as Dagster sees it: its manifest, its environment, and the names of its assets.
+
+Asset key = schema / name, group = folder = schema. What to run of the project, and when, stands in
+`assets/warehouse.py`.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DbtProject
+
+from msgmetrics.settings import PROJECT_ROOT, Settings
+
+PROFILES_DIR = PROJECT_ROOT / "dbt_project"
+
+
+def dbt_environment(settings: Settings) -> dict[str, str]:
+    """The variables through which dbt learns of our settings."""
+    return {
+        "MSGMETRICS_WAREHOUSE": str(settings.warehouse_path),
+        "MSGMETRICS_WAREHOUSE_THREADS": str(settings.warehouse_threads),
+        "MSGMETRICS_CURRENCY": settings.currency,
+        "DBT_TARGET_PATH": str(settings.dbt_target),
+        "DBT_LOG_PATH": str(settings.dbt_target / "logs"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+
+
+def dbt_executable() -> str:
+    """The dbt command of this environment, which need not be on the PATH."""
+    beside_python = Path(sys.executable).with_name("dbt")
+    return str(beside_python) if beside_python.exists() else "dbt"
+
+
+def dbt_project(settings: Settings) -> DbtProject:
+    os.environ.update(dbt_environment(settings))
+    return DbtProject(
+        project_dir=settings.dbt_project_dir,
+        profiles_dir=PROFILES_DIR,
+        target_path=settings.dbt_target,
+    )
+
+
+def current_manifest(settings: Settings) -> Path:
+    """The project's manifest, parsed anew where any of its files is younger."""
+    manifest = settings.dbt_target / "manifest.json"
+    sources = [
+        path
+        for folder in (settings.dbt_project_dir, PROJECT_ROOT / "seeds")
+        for path in folder.rglob("*")
+        if path.suffix in (".sql", ".yml", ".md", ".csv")
+    ]
+    newest = max(path.stat().st_mtime for path in sources)
+    if not manifest.exists() or manifest.stat().st_mtime < newest:
+        _parse(settings)
+    return manifest
+
+
+def _parse(settings: Settings) -> None:
+    from dbt.cli.main import dbtRunner
+
+    os.environ.update(dbt_environment(settings))
+    settings.dbt_target.mkdir(parents=True, exist_ok=True)
+    settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
+    result = dbtRunner().invoke(
+        [
+            *("parse", "--quiet", "--project-dir", str(settings.dbt_project_dir)),
+            *("--profiles-dir", str(PROFILES_DIR), "--target-path", str(settings.dbt_target)),
+        ]
+    )
+    if not result.success:
+        raise RuntimeError(f"the dbt project does not parse: {result.exception}")
+
+
+class Translator(DagsterDbtTranslator):
+    """Names and groups of dbt's nodes as assets."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        if dbt_resource_props["resource_type"] == "source":
+            return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"]])
+        return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        return dbt_resource_props["schema"]

@@ -1,0 +1,15 @@
+"""Everything that Dagster loads, put together; nothing is defined here."""
+
+import dagster as dg
+
+from orchestration.assets import published, raw, warehouse
+from orchestration.jobs import refresh
+from orchestration.resources import Writer, dbt_resource
+from orchestration.schedules import refresh_schedule
+
+defs = dg.Definitions(
+    assets=[raw.load, warehouse.build, published.snapshot],
+    jobs=[refresh],
+    schedules=[refresh_schedule],
+    resources={"writer": Writer(), "dbt": dbt_resource()},
+)

@@ -1,0 +1,126 @@
+"""One pass of the pipeline from the command line, run by Dagster in this process.
+
+The run is recorded in the same Dagster instance that the UI shows. What a pass consists of stands
+in `jobs.py`.
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgmetrics.errors import UserError
+from msgmetrics.settings import Settings
+from orchestration.batches import parse_as_of
+from orchestration.loading.landing import list_landing
+
+_INSTANCE = """\
+# Written by msgmetrics; runs and schedules of the Dagster UI and daemon are kept in this folder.
+telemetry:
+  enabled: false
+concurrency:
+  pools:
+    default_limit: 1
+run_monitoring:
+  enabled: true
+"""
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """How a pass ended: the Dagster run, the snapshot it published, seconds by stage."""
+
+    run_id: str
+    snapshot_id: str
+    seconds: dict[str, float]
+
+
+def dagster_instance_folder(settings: Settings) -> Path:
+    """DAGSTER_HOME with its configuration in place; also set in the environment."""
+    folder = settings.dagster_home
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = folder / "dagster.yaml"
+    if not configuration.exists() or configuration.read_text("utf-8") != _INSTANCE:
+        configuration.write_text(_INSTANCE, "utf-8")
+    os.environ["DAGSTER_HOME"] = str(folder)
+    return folder
+
+
+def run_pass(
+    settings: Settings,
+    *,
+    as_of: str | None = None,
+    full_refresh: bool = False,
+    rehash: bool = False,
+    verbose: bool = False,
+) -> PassResult:
+    """Loads what is new, builds, checks and publishes.
+
+    Raises UserError where the user can mend the cause; any other failure is told with the run's id,
+    the full story being in the Dagster UI.
+    """
+    list_landing(settings.landing_path)
+    if as_of is not None:
+        parse_as_of(as_of, datetime.now(UTC))
+    dagster_instance_folder(settings)
+
+    import dagster as dg
+
+    from orchestration.definitions import defs
+
+    load_config = {"as_of": as_of, "rehash": rehash}
+    run_config = {
+        "ops": {
+            "load": {"config": {k: v for k, v in load_config.items() if v is not None}},
+            "build": {"config": {"full_refresh": full_refresh}},
+        },
+        "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "WARNING"}}},
+    }
+    with dg.DagsterInstance.get() as instance:
+        result = defs.resolve_job_def("refresh").execute_in_process(
+            instance=instance, run_config=run_config, raise_on_error=False
+        )
+        if not result.success:
+            raise _failure(result, settings)
+        return PassResult(result.run_id, _snapshot_id(result), _seconds(result))
+
+
+def _snapshot_id(result: object) -> str:
+    for event in result.get_asset_materialization_events():
+        if event.asset_key.path == ["published", "snapshot"]:
+            return event.materialization.metadata["snapshot"].value
+    raise RuntimeError(f"run {result.run_id} ended well without a snapshot")
+
+
+def _seconds(result: object) -> dict[str, float]:
+    """Wall seconds by step."""
+    return {
+        event.step_key: event.step_success_data.duration_ms / 1000
+        for event in result.all_events
+        if event.event_type_value == "STEP_SUCCESS"
+    }
+
+
+def _failure(result: object, settings: Settings) -> UserError:
+    """The first cause of a failed run as one sentence."""
+    story = f"`msgmetrics dev` shows run {result.run_id} in full"
+    for event in result.all_events:
+        if event.event_type_value == "ASSET_CHECK_EVALUATION":
+            check = event.event_specific_data
+            if not check.passed and check.blocking and check.severity.value == "ERROR":
+                return UserError(
+                    f"Nothing was published: the check {check.check_name} of "
+                    f"{'.'.join(check.asset_key.path)} failed; {story}."
+                )
+    for event in result.all_events:
+        if event.event_type_value == "STEP_FAILURE":
+            error = event.event_specific_data.error
+            while error.cause is not None:
+                error = error.cause
+            if error.cls_name == "UserError":
+                return UserError(error.message.split(": ", 1)[-1].strip())
+            first_line = error.message.strip().splitlines()[0]
+            return UserError(
+                f"Nothing was published: the step {event.step_key} failed ({first_line}); {story}."
+            )
+    return UserError(f"Nothing was published: the run failed; {story}.")

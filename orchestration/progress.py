@@ -1,0 +1,27 @@
+"""How far a pass has come, told to whoever listens in this process.
+
+The command line listens; a run that Dagster started itself has no listener, and its own log. Only
+the telling lives here, not what is shown.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Listener = Callable[[str, int, int], None]
+_listeners: list[Listener] = []
+
+
+def tell(stage: str, done: int, total: int) -> None:
+    """`done` of `total` steps of this stage are over; the unit is the stage's own."""
+    for listener in _listeners:
+        listener(stage, done, total)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """While the block runs, `listener` hears of every step."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)

@@ -1,0 +1,41 @@
+"""Dagster resources: the settings, the right to write the warehouse, and dbt.
+
+Paths come from msgmetrics.settings alone. No asset lives here.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster_dbt import DbtCliResource
+
+from msgmetrics.settings import Settings, settings
+from orchestration.dbt import PROFILES_DIR, dbt_executable, dbt_project
+from orchestration.warehouse import writer_lock
+
+
+class Writer(dg.ConfigurableResource):
+    """The one right to write the warehouse, held from a run's first step to its last.
+
+    All steps of a run share one process, so the operating system gives the right back when that
+    process ends, however it ends.
+    """
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Writer"]:
+        run_id = context.run_id or "outside a run"
+        with writer_lock(settings(), wait=True, holder=f"Dagster run {run_id}"):
+            yield self
+
+    @property
+    def settings(self) -> Settings:
+        return settings()
+
+
+def dbt_resource() -> DbtCliResource:
+    """dbt as a command over this project, its artefacts below MSGMETRICS_HOME."""
+    return DbtCliResource(
+        project_dir=dbt_project(settings()),
+        profiles_dir=str(PROFILES_DIR),
+        dbt_executable=dbt_executable(),
+    )
