@@ -74,7 +74,7 @@ def run_pass(
             "load": {"config": {k: v for k, v in load_config.items() if v is not None}},
             "build": {"config": {"full_refresh": full_refresh}},
         },
-        "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "WARNING"}}},
+        "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
     }
     with dg.DagsterInstance.get() as instance:
         result = defs.resolve_job_def("refresh").execute_in_process(

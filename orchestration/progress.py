@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 Listener = Callable[[str, int, int], None]
 _listeners: list[Listener] = []
+_remark_listeners: list[Callable[[str], None]] = []
 
 
 def tell(stage: str, done: int, total: int) -> None:
@@ -17,11 +18,19 @@ def tell(stage: str, done: int, total: int) -> None:
         listener(stage, done, total)
 
 
+def remark(sentence: str) -> None:
+    """A sentence that the operator should read, though nothing failed."""
+    for listener in _remark_listeners:
+        listener(sentence)
+
+
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """While the block runs, `listener` hears of every step."""
+def listening(listener: Listener, remarks: Callable[[str], None]) -> Iterator[None]:
+    """While the block runs, `listener` hears of every step and `remarks` of every remark."""
     _listeners.append(listener)
+    _remark_listeners.append(remarks)
     try:
         yield
     finally:
         _listeners.remove(listener)
+        _remark_listeners.remove(remarks)

@@ -133,6 +133,7 @@ def _write(
     connection.execute(f"attach '{quoted_path}' as published")
     try:
         connection.execute("set preserve_insertion_order = true")
+        connection.execute("begin transaction")
         for done, (schema, table) in enumerate(tables):
             progress(done, len(tables))
             columns = [
@@ -145,6 +146,7 @@ def _write(
             )
             _comment(connection, table, columns)
         _write_snapshot_row(connection, snapshot)
+        connection.execute("commit")
         progress(len(tables), len(tables))
     finally:
         connection.execute("set preserve_insertion_order = false")

@@ -17,7 +17,6 @@ from itertools import chain
 from random import Random
 
 from hypothesis import strategies as st
-
 from reference.outcomes import BUCKETS
 from reference.records import (
     BOUNCE_TYPES,

@@ -16,7 +16,6 @@ from random import Random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from hostile import Record, RecordSet
 from reference.records import Number, timestamp
 
@@ -147,7 +146,10 @@ def _parquet_column(name: str, values: Sequence[object]) -> pa.Array:
             return pa.array([read(text) if text else None for text in texts], type_)
         except (ValueError, ArithmeticError, KeyError, pa.ArrowException):
             pass
-    return pa.array([None if value is None else text for value, text in zip(values, texts, strict=True)])
+    return pa.array(
+        [None if value is None else text for value, text in zip(values, texts, strict=True)],
+        pa.string(),
+    )
 
 
 _WRITERS = (_json_lines, _csv, _parquet)

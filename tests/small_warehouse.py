@@ -6,20 +6,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
-
 from compiled import build_models, create_seeds
 from hostile import NOW, RecordSet
-from msgmetrics.settings import PROJECT_ROOT, Settings
-from orchestration.loading.loader import Loader, LoadReport
-from reference.marts import KEYS, marts
-from reference.metrics import METRICS
+from reference.marts import KEYS, URL_MEASURES, marts
+from reference.metrics import METRICS, URL_METRICS
 from reference.outcomes import MEASURES, Outcome, bucket, outcomes, whole_seconds
 from reference.records import (
     Refusal,
@@ -31,9 +28,28 @@ from reference.records import (
     parse_message,
 )
 
+from msgmetrics.settings import PROJECT_ROOT, Settings
+from orchestration.loading.loader import Loader, LoadReport
+
 Row = tuple[object, ...]
-# Mart -> (names of its columns, key columns first; value columns by key columns).
-Marts = dict[str, tuple[tuple[str, ...], dict[Row, Row]]]
+
+
+class Mart(NamedTuple):
+    """What a mart holds: its rows' values by their keys."""
+
+    key_columns: tuple[str, ...]
+    value_columns: tuple[str, ...]
+    rows: Mapping[Row, Row]
+
+
+class Difference(NamedTuple):
+    """A row that is not as it must be: its differing columns; None for a row that a side lacks."""
+
+    mart: str
+    key: Row
+    warehouse: Mapping[str, object] | None
+    reference: Mapping[str, object] | None
+
 
 _SHARED_KEY = ("period_start", "account_key", "channel_code")
 _ID_COLUMNS = {name: f"{name}_id" for name in ("network", "country", "application", "entity")}
@@ -49,15 +65,6 @@ _DURATIONS = (
     "time_to_click_from_delivered",
     "time_to_seen_from_delivered",
 )
-
-
-class Difference(NamedTuple):
-    """One row that is not as it must be; None for a row that one side lacks."""
-
-    mart: str
-    key: Row
-    warehouse: Mapping[str, object] | None
-    reference: Mapping[str, object] | None
 
 
 # ------------------------------------------------------------------------------- warehouses
@@ -123,74 +130,69 @@ def _read(parse, raw_records) -> list:
     return read
 
 
-def expected_marts(records: RecordSet) -> Marts:
+def expected_marts(records: RecordSet) -> dict[str, Mart]:
     """All that the schema marts must hold, by the reference."""
     by_message = expected_outcomes(records)
-    expected: Marts = {}
-    for name, rows in marts(by_message):
-        expected[name] = _expected_mart(name, rows)
-    expected["messages"] = _expected_messages(by_message.values())
-    expected["url_clicks"] = (
-        ("message_id", "url", "account_key", "channel_code", "sent_at", "clicked_messages", "clicks"),
-        {
-            (one.message_id, url): (one.account_key, one.channel_code, _naive(one.sent_at), 1, clicks)
-            for one in by_message.values()
-            for url, clicks in one.clicks_by_url.items()
-        },
-    )
-    accounts = latest_accounts(_read(parse_account, records.accounts))
-    expected["accounts"] = (
-        ("account_key", "parent_account_key", "name", "plan"),
-        {
-            (account.account_key,): (account.parent_account_key, account.name, account.plan)
-            for account in accounts.values()
-        },
-    )
-    return expected
+    every = list(by_message.values())
+    accounts = latest_accounts(_read(parse_account, records.accounts)).values()
+    return {
+        **{name: _expected_mart(name, rows) for name, rows in marts(every)},
+        "messages": _expected_messages(every),
+        "url_clicks": Mart(
+            ("message_id", "url"),
+            ("account_key", "channel_code", "sent_at", "clicked_messages", "clicks"),
+            {
+                (one.message_id, url): (
+                    *(one.account_key, one.channel_code, _naive(one.sent_at), 1, clicks),
+                )
+                for one in every
+                for url, clicks in one.clicks_by_url.items()
+            },
+        ),
+        "accounts": Mart(
+            ("account_key",),
+            ("parent_account_key", "name", "plan"),
+            {(one.account_key,): (one.parent_account_key, one.name, one.plan) for one in accounts},
+        ),
+    }
 
 
 def _naive(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=None)
 
 
-def _expected_mart(
-    name: str, rows: Mapping[tuple, Mapping[str, object]]
-) -> tuple[tuple[str, ...], dict[Row, Row]]:
+def _expected_mart(name: str, rows: Mapping[Row, Mapping[str, object]]) -> Mart:
     dimension = name.partition("_by_")[2]
-    extra_key = ()
+    key_columns = _SHARED_KEY
     if dimension == "url" or KEYS.get(dimension):
-        extra_key = (_ID_COLUMNS.get(dimension, dimension),)
-    key_columns = (*_SHARED_KEY, *extra_key)
-    name_columns: tuple[str, ...] = ()
-    names: Mapping[object, str] = {}
-    if dimension in _NAMES:
-        _, id_column, name_column = _NAMES[dimension]
-        name_columns, names = (name_column,), _SEED_NAMES[dimension]
-        id_at = key_columns.index(id_column)
+        key_columns += (_ID_COLUMNS.get(dimension, dimension),)
     if dimension == "url":
-        value_columns = tuple(next(iter(rows.values()), {"clicked_messages": 0}))
+        value_columns = (*URL_MEASURES, *(code.lower() for code in URL_METRICS))
     elif name == "minutely":
         value_columns = MEASURES
     else:
         value_columns = (*MEASURES, *(code.lower() for code in METRICS))
-    return (*key_columns, *name_columns, *value_columns), {
-        (_naive(key[0]), *key[1:]): (
-            *((names.get(key[id_at]),) if name_columns else ()),
-            *(values[column] for column in value_columns),
-        )
+    naive = {
+        (_naive(key[0]), *key[1:]): tuple(values[column] for column in value_columns)
         for key, values in rows.items()
     }
+    if dimension not in _NAMES:
+        return Mart(key_columns, value_columns, naive)
+    _, id_column, name_column = _NAMES[dimension]
+    id_at, names = key_columns.index(id_column), _SEED_NAMES[dimension]
+    named = {key: (names.get(key[id_at]), *values) for key, values in naive.items()}
+    return Mart(key_columns, (name_column, *value_columns), named)
 
 
-def _expected_messages(every: Iterator[Outcome]) -> tuple[tuple[str, ...], dict[Row, Row]]:
-    columns = (
-        "message_id", "account_key", "channel_code", "direction", "traffic_type", "sender",
-        "sender_type", "sender_domain", "recipient_domain", "communication", "campaign_reference",
-        "network_id", "country_id", "application_id", "entity_id", "status_group", "status",
-        "error_group", "error_code", "sent_at", "delivered_at", "seen_at", "clicked_at",
+def _expected_messages(every: Iterable[Outcome]) -> Mart:
+    value_columns = (
+        "account_key", "channel_code", "direction", "traffic_type", "sender", "sender_type",
+        "sender_domain", "recipient_domain", "communication", "campaign_reference", "network_id",
+        "country_id", "application_id", "entity_id", "status_group", "status", "error_group",
+        "error_code", "sent_at", "delivered_at", "seen_at", "clicked_at",
         *_DURATIONS, *(f"{name}_seconds" for name in _DURATIONS), *MEASURES,
     )  # fmt: skip
-    return columns, {
+    rows = {
         (one.message_id,): (
             one.account_key, one.channel_code, one.direction, one.traffic_type, one.sender,
             one.sender_type, one.sender_domain, one.recipient_domain, one.communication_id,
@@ -203,6 +205,41 @@ def _expected_messages(every: Iterator[Outcome]) -> tuple[tuple[str, ...], dict[
         )
         for one in every
     }  # fmt: skip
+    return Mart(("message_id",), value_columns, rows)
+
+
+# ------------------------------------------------------------------------------ comparison
+
+
+def differences(
+    connection: duckdb.DuckDBPyConnection, expected: Mapping[str, Mart]
+) -> Iterator[Difference]:
+    """Every row of the warehouse's marts that is not to the last digit what is expected."""
+    for name, mart in expected.items():
+        columns = (*mart.key_columns, *mart.value_columns)
+        fetched = connection.execute(f"select {', '.join(columns)} from marts.{name}").fetchall()
+        width = len(mart.key_columns)
+        found = {row[:width]: row[width:] for row in fetched}
+        assert len(found) == len(fetched), f"marts.{name} has a key twice"
+        if found == mart.rows:
+            continue
+        for key in found.keys() | mart.rows.keys():
+            row, wanted = found.get(key), mart.rows.get(key)
+            if row is None or wanted is None:
+                whole = dict(zip(mart.value_columns, row or wanted or (), strict=True))
+                yield Difference(name, key, whole if row else None, whole if wanted else None)
+            elif row != wanted:
+                unlike = [
+                    (column, value, right)
+                    for column, value, right in zip(mart.value_columns, row, wanted, strict=True)
+                    if value != right
+                ]
+                yield Difference(
+                    name,
+                    key,
+                    {column: value for column, value, _ in unlike},
+                    {column: right for column, _, right in unlike},
+                )
 
 
 def _seed(name: str) -> list[dict[str, str]]:

@@ -1,5 +1,9 @@
 {% macro seconds_between(earlier, later) -%}
-    greatest(epoch_us({{ later }}) - epoch_us({{ earlier }}), 0) // 1000000
+    {#- No greatest(): it passes over nulls, and an unknown duration would become 0. -#}
+    case
+        when {{ later }} >= {{ earlier }} then (epoch_us({{ later }}) - epoch_us({{ earlier }})) // 1000000
+        when {{ later }} < {{ earlier }} then 0
+    end
 {%- endmacro %}
 
 

@@ -4,6 +4,7 @@ Moments are aware datetimes in UTC, periods are (inclusive, exclusive). Nothing 
 the ends of the calendar a period is cut short.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 Period = tuple[datetime, datetime]
@@ -11,6 +12,8 @@ Period = tuple[datetime, datetime]
 # The weekday on which each kind of week starts, Monday being 0.
 WEEK_STARTS = {"WEEK_MONDAY_START": 0, "WEEK_SATURDAY_START": 5, "WEEK_SUNDAY_START": 6}
 
+# The three kinds of week are equally fine.
+_FINEST_FIRST = ("HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR")
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
 # At least as long as any period of the kind, and never as long as two.
@@ -22,6 +25,15 @@ _LONGEST = {
     "QUARTER": timedelta(days=92),
     "YEAR": timedelta(days=366),
 }
+
+
+def finest(time_dimensions: Iterable[str]) -> str | None:
+    """The finest of some time dimensions, the first of several weeks; None of none."""
+    return min(time_dimensions, key=_fineness, default=None)
+
+
+def _fineness(time_dimension: str) -> int:
+    return _FINEST_FIRST.index(time_dimension.partition("_")[0])
 
 
 def period_start(moment: datetime, time_dimension: str) -> datetime:

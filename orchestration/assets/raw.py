@@ -85,6 +85,7 @@ def load(
         ).load(rehash=config.rehash)
         for sentence in [*report.remarks, *([remark] if remark else [])]:
             context.log.warning(sentence)
+            progress.remark(sentence)
         for name, key in _KEYS.items():
             unaccounted = [
                 path

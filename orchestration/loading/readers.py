@@ -8,9 +8,9 @@ the same SQL judge them. What the fields are, and what a valid value is, stands 
 
 import csv
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -23,47 +23,86 @@ _LONGEST_LINE = 2 << 20
 _BATCH_RECORDS = 50_000
 _BATCH_CHARACTERS = 32 << 20
 
-# DuckDB's JSON functions read numbers as doubles, take the first of repeated members, and let
-# trailing commas, NaN and Infinity pass. Lines in which that could matter are put into strict form
-# by `strict_json` before the fields are taken: long numbers, decimal numbers in text fields, and
-# what looks like the liberties above.
+# DuckDB's JSON functions read numbers as doubles, and let trailing commas, NaN and Infinity pass.
+# Lines in which that could matter are put into strict form by `strict_json` before the fields are
+# taken: what looks like those liberties, numbers whose spelling or last digit a double would lose,
+# and names spelled with escapes, of which one cannot see what they name.
 _SUSPICIOUS = (
-    r",\s*[}}\]]|[:\[,]\s*-?(?i:nan|inf)|:\s*-?[0-9][0-9.eE+-]{{14}}"
-    r'|"({text_fields})"\s*:\s*-?([0-9]+[.eE]|0)'
+    r",\s*[}}\]]|[:\[,]\s*-?(?i:nan|inf)"
+    r'|"({texts})"\s*:\s*(-0|-?[0-9]+[.eE])'
+    r'|"({numbers})"\s*:\s*-?([0-9.]+[eE]|[0-9]*\.[0-9]{{7}}|[0-9]{{10,}}\.)'
+    r'|\\u00[0-9a-fA-F]{{2}}[^"]*"\s*:'
 )
+# json_merge_patch calls itself for each level of nesting; a line this short cannot exhaust a stack.
+_SHORT_LINE = 64 << 10
+
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]|[^\s"{}\[\],:]+')
+_STRICT_WORD = re.compile(r"-?[0-9]|true|false|null")
+_NUMBER_START = tuple("-0123456789")
 
 
-def strict_json(line: str) -> str | None:
-    """The JSON object of a line with every number as its text; None if it is no valid JSON."""
+def _members(line: str) -> dict[str, str]:
+    """The outermost members of a JSON object, values as they are spelled; repeated: the first.
 
-    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        kept: dict[str, Any] = {}
-        for name, value in pairs:
-            kept.setdefault(name, value)
-        return kept
+    `line` is JSON as DuckDB understands it. Raises ValueError where strict JSON differs. Nesting
+    may be of any depth, so nothing here recurs.
+    """
+    members: dict[str, str] = {}
+    depth = start = 0
+    name: str | None = None
+    previous = ""
+    for match in _TOKEN.finditer(line):
+        token = match.group()
+        if token in ("}", "]"):
+            depth -= 1
+            if previous == ",":
+                raise ValueError("a comma before the end")
+        elif token in ("{", "["):
+            depth += 1
+        elif token == ":" and depth == 1:
+            name, start = json.loads(previous), match.end()
+        elif token[0] not in '",:' and not _STRICT_WORD.match(token):
+            raise ValueError(f"{token} is not JSON")
+        if name is not None and (depth == 0 or depth == 1 and token == ","):
+            members.setdefault(name, line[start : match.start()].strip())
+            name = None
+        previous = token
+    return members
 
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
 
+def strict_json(line: str, names: list[str]) -> str | None:
+    """The JSON object of a line with the numbers of the members `names` as texts, each member once.
+
+    None if the line is not strict JSON.
+    """
+    if not line.lstrip().startswith("{"):
+        return line
     try:
-        value = json.loads(
-            line,
-            parse_int=str,
-            parse_float=str,
-            parse_constant=refuse,
-            object_pairs_hook=members,
-        )
-        return json.dumps(value, ensure_ascii=False)
-    except (ValueError, RecursionError):
+        members = _members(line)
+    except ValueError:
         return None
+    return _object(
+        (name, f'"{value}"' if name in names and value.startswith(_NUMBER_START) else value)
+        for name, value in members.items()
+    )
+
+
+def other_members(line: str, names: list[str]) -> str:
+    """The JSON object of a line without the members `names`."""
+    return _object((name, value) for name, value in _members(line).items() if name not in names)
+
+
+def _object(members: Iterable[tuple[str, str]]) -> str:
+    return "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in members) + "}"
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     """What the SQL of this module needs of a connection."""
     connection.execute("set timezone = 'UTC'")
     connection.create_function(
-        "strict_json", strict_json, ["varchar"], "varchar", null_handling="special"
+        "strict_json", strict_json, ["varchar", "varchar[]"], "varchar", null_handling="special"
     )
+    connection.create_function("other_members", other_members, ["varchar", "varchar[]"], "varchar")
 
 
 def _quoted(name: str) -> str:
@@ -83,14 +122,13 @@ def _file_id(column: str) -> str:
 
 
 def _json_texts(stream: Stream, lines: str, refused: str = "null") -> str:
-    """SQL: the fields of a relation of (file_id, row_number, line)."""
+    """SQL: the fields of a relation of (file_id, row_number, raw, line)."""
     spec = json.dumps({name: "VARCHAR" for name in stream.field_names})
-    text_fields = "|".join(
-        field.name for field in stream.fields if field.kind not in ("timestamp", "boolean")
-        and not field.kind.startswith(("int", "dec"))
+    suspicious = _SUSPICIOUS.format(
+        texts="|".join(field.name for field in stream.fields if field.kind == "text"),
+        numbers="|".join(field.name for field in stream.fields if field.is_number),
     )
-    suspicious = _SUSPICIOUS.format(text_fields=text_fields)
-    known = ", ".join(f"'{name}'" for name in stream.field_names)
+    known = "[" + ", ".join(f"'{name}'" for name in stream.field_names) + "]"
     no_known = json.dumps({name: None for name in stream.field_names})
     fields = ",\n        ".join(f"nullif(t.{name}, '') as {name}" for name in stream.field_names)
     present = " + ".join(f"(t.{name} is not null)::integer" for name in stream.field_names)
@@ -104,17 +142,19 @@ def _json_texts(stream: Stream, lines: str, refused: str = "null") -> str:
     select
         file_id,
         row_number,
-        line as raw,
+        raw,
         case
-            when t is not null and len(names) > {present}
-                and len(list_filter(names, lambda name: name not in ({known}))) > 0
-            then json_merge_patch(document, '{no_known}')
+            when len(names) > {present}
+                and len(list_filter(names, lambda name: not list_contains({known}, name))) > 0
+            then case
+                when strlen(document) <= {_SHORT_LINE} then json_merge_patch(document, '{no_known}')
+                else other_members(document, {known})
+            end
         end as extra,
         case
             when {refused} is not null then {refused}
-            when t is null or not coalesce(json_valid(document), false)
-            then case when json_valid(document) then 'is not a JSON object' else 'is not valid JSON' end
-            when len(names) = 0 and json_type(document) <> 'OBJECT' then 'is not a JSON object'
+            when t is null and not coalesce(json_valid(document), false) then 'is not valid JSON'
+            when t is null or json_type(document) <> 'OBJECT' then 'is not a JSON object'
             when {nested} then nullif(
                 list_aggregate([{nested_names}], 'string_agg', ', '), ''
             ) || ' is a list or an object, not one value'
@@ -128,8 +168,11 @@ def _json_texts(stream: Stream, lines: str, refused: str = "null") -> str:
         from (
             select
                 *,
-                case when regexp_matches(line, '{suspicious}') then strict_json(line) else line end
-                    as document
+                case
+                    when regexp_matches(line, '{suspicious}') and json_valid(line)
+                    then strict_json(line, {known})
+                    else line
+                end as document
             from ({lines})
         )
     )
@@ -140,7 +183,8 @@ def jsonl_fast(stream: Stream, paths: list[Path]) -> str:
     """SQL: the records of JSON Lines files, read by DuckDB."""
     return _json_texts(
         stream,
-        f"select {_file_id('filename')} as file_id, null::bigint as row_number, line from "
+        f"select {_file_id('filename')} as file_id, null::bigint as row_number, "
+        "null::varchar as raw, line from "
         f"{jsonl_lines(paths)} where line is not null and trim(line, e' \\t\\r\\n') <> ''",
     )
 
@@ -157,7 +201,9 @@ def jsonl_lines(paths: list[Path]) -> str:
 
 def jsonl_careful(stream: Stream, path: Path) -> Iterator[tuple[pa.Table, str]]:
     """Batches of one JSON Lines file, and the SQL over `batch` that yields their records."""
-    sql = _json_texts(stream, "select $file_id::integer as file_id, row_number, line from batch")
+    sql = _json_texts(
+        stream, "select $file_id::integer as file_id, row_number, line as raw, line from batch"
+    )
     numbers: list[int] = []
     lines: list[str] = []
     size = 0

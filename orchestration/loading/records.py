@@ -39,6 +39,10 @@ class Field:
     only_for: tuple[str, ...] = ()
 
     @property
+    def is_number(self) -> bool:
+        return self.kind in ("int16", "int32", "int64", "decimal")
+
+    @property
     def column_type(self) -> str:
         return {
             "text": "varchar",

@@ -6,6 +6,7 @@ No formula of a metric and no grouping lives here. Records come in as the versio
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -59,6 +60,7 @@ _PRECEDENCE = ("PENDING", "REJECTED", "EXPIRED", "UNDELIVERABLE", "DELIVERED")
 _ENGAGEMENT_TYPES = ("SEEN", "OPENED", "CLICKED", "UNSUBSCRIBED", "COMPLAINED")
 _FAST = timedelta(seconds=5)
 _NOTHING = timedelta(0)
+_BRACKETED = re.compile("<([^<>]*)>")
 
 
 @dataclass(frozen=True)
@@ -121,17 +123,14 @@ def whole_seconds(duration: timedelta | None) -> int | None:
 
 
 def email_domain(address: str) -> str | None:
-    """What stands behind the last @ of an address, lower-cased.
+    """What stands behind the last @ of an address, lower-cased letter by letter.
 
-    Of an address with a part in angle brackets only that part counts, the last if several.
+    Of an address with parts in angle brackets only the last such part counts.
     """
-    if "<" in address and ">" in address:
-        inner, closed, _ = address.rpartition(">")
-        _, opened, inside = inner.rpartition("<")
-        if closed and opened:
-            address = inside
-    _, at, domain = address.rpartition("@")
-    return domain.lower() if at and domain else None
+    parts = _BRACKETED.findall(address)
+    _, at, domain = (parts[-1] if parts else address).rpartition("@")
+    # One letter for one letter: a sigma at the end stays a plain one, a dotted I is an i.
+    return "".join(letter.lower()[0] for letter in domain) if at and domain else None
 
 
 def outcomes(

@@ -1,0 +1,341 @@
+"""Which table answers a question, and the SQL that asks it.
+
+The smallest mart that has all the columns needed answers; a question that none covers is asked of
+`messages`, with the same result to the last digit. The SQL is built as a tree from the catalogue;
+what an asker wrote is only ever bound to a parameter.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import duckdb
+from sqlglot import exp
+
+from endpoint.planning.periods import WEEK_STARTS, Period, period_start, raised
+from endpoint.planning.question import Question
+from msgmetrics.catalogue import Dimension, Metric, catalogue
+
+MESSAGES = "messages"
+URL_CLICKS = "url_clicks"
+
+_SHOWN_VALUES = 5
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the published file: its columns in lower case and how many rows it has."""
+
+    name: str
+    columns: frozenset[str]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of an answer; data_type is STRING, INTEGER, NUMBER or DATE_TIME."""
+
+    name: str
+    data_type: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a question is answered.
+
+    table: the one that was chosen; helper: the one that fills in the parts of days at the ends of
+    the period, where it is needed. considered: how many marts have the columns. columns: those of
+    the answer, in order.
+    """
+
+    table: Table
+    helper: Table | None
+    considered: int
+    statement: exp.Select
+    parameters: Mapping[str, Any]
+    columns: tuple[Column, ...]
+
+    @property
+    def sql(self) -> str:
+        """The SQL in DuckDB's dialect, with named parameters."""
+        return self.statement.sql(dialect="duckdb", pretty=True)
+
+    def explain(self) -> str:
+        """The choice, the SQL and its parameters, for eyes."""
+        lines = [f"table: {self.table.name} ({self.table.rows:,} rows)"]
+        if self.helper:
+            lines.append(f"parts of days: {self.helper.name} ({self.helper.rows:,} rows)")
+        if self.considered:
+            lines.append(f"why: the smallest of {self.considered} that have the columns asked for")
+        else:
+            lines.append("why: no mart has all the columns asked for")
+        lines += ["", self.sql, ""]
+        lines += [f"${name} = {_shown(value)}" for name, value in self.parameters.items()]
+        return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list) and len(value) > _SHOWN_VALUES:
+        return f"{value[:_SHOWN_VALUES]!r} and {len(value) - _SHOWN_VALUES:,} more"
+    return str(value) if isinstance(value, datetime) else repr(value)
+
+
+def read_tables(connection: duckdb.DuckDBPyConnection) -> dict[str, Table]:
+    """The tables and views of a published file, by name. They hold for as long as the file does."""
+    found = connection.execute(
+        """
+        select columns.table_name, list(lower(columns.column_name)), any_value(tables.estimated_size)
+        from duckdb_columns() as columns
+        left join duckdb_tables() as tables on tables.table_oid = columns.table_oid
+            and tables.database_oid = columns.database_oid
+        where columns.database_name = current_database()
+            and columns.schema_name = 'main' and not columns.internal
+        group by columns.table_name
+        """
+    ).fetchall()
+    return {
+        name: Table(
+            name, frozenset(columns), _row_count(connection, name) if rows is None else rows
+        )
+        for name, columns, rows in found
+    }
+
+
+def _row_count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
+    count = exp.select("count(*)").from_(exp.to_table(name))
+    return connection.execute(count.sql(dialect="duckdb")).fetchone()[0]
+
+
+def plan(
+    question: Question,
+    tables: Mapping[str, Table],
+    *,
+    period: Period,
+    accounts: Sequence[str] | None,
+    from_messages: bool = False,
+    empty_rate: float | None = None,
+) -> Plan:
+    """The plan for a question.
+
+    period: the one that is answered. accounts: the account keys that count, None for all.
+    from_messages: leave the marts aside. empty_rate: what a rate whose denominator is 0 is; a
+    metric that the channel lacks is null in any case.
+    """
+    needed = _needed_columns(question)
+    choices = [] if from_messages else list(_marts_that_cover(question, needed, tables, period))
+    if choices:
+        chosen = min(choices, key=lambda choice: choice.table.rows)
+        draft = _from_mart(chosen, needed | {"account_key"}, period)
+    else:
+        chosen = _Choice(tables[URL_CLICKS if _asks_url(question) else MESSAGES], None, ())
+        draft = _from_messages(chosen.table, period)
+
+    if accounts is not None:
+        draft.keep_values("account_key", list(accounts))
+    for name, values in question.filters.items():
+        if name != "DIRECTION":
+            draft.keep_values(catalogue().dimensions[name].column, list(values))
+    left_out = _keep_directions(draft, question)
+
+    dimensions = [_dimension(draft, name) for name in question.dimensions]
+    metrics = [
+        value
+        for name in question.metrics
+        for value in _values(draft, question, catalogue().metrics[name], left_out, empty_rate)
+    ]
+    return Plan(
+        table=chosen.table,
+        helper=chosen.helper,
+        considered=len(choices),
+        statement=draft.statement(dimensions, metrics),
+        parameters=draft.parameters,
+        columns=tuple(column.column for column in (*dimensions, *metrics)),
+    )
+
+
+# ----------------------------------------------------------------------- choice of the table
+
+
+class _Piece(NamedTuple):
+    """A part of the period, and the name of the table that answers it."""
+
+    table: str
+    since: datetime
+    until: datetime
+
+
+class _Choice(NamedTuple):
+    table: Table
+    helper: Table | None
+    pieces: tuple[_Piece, ...]
+
+
+def _asks_url(question: Question) -> bool:
+    return "URL" in question.dimensions
+
+
+def _counted(question: Question, metric: Metric) -> tuple[str, ...]:
+    """The measures whose sum is the metric, or the numerator of it."""
+    return metric.url if _asks_url(question) else metric.numerator
+
+
+def _key_column(dimension: Dimension) -> str:
+    """The column that a dimension is grouped by, before a name is put to an id."""
+    if dimension.name_of:
+        return catalogue().dimensions[dimension.name_of].column
+    return dimension.seconds if dimension.in_seconds else dimension.column
+
+
+def _needed_columns(question: Question) -> frozenset[str]:
+    """What a mart must have; directions are told by measures, and accounts are in every mart."""
+    entries = catalogue()
+    needed = {"channel_code"}
+    for name in question.dimensions:
+        if name in entries.dimensions:
+            needed.add(_key_column(entries.dimensions[name]))
+    for name in question.filters:
+        if name != "DIRECTION":
+            needed.add(entries.dimensions[name].column)
+    for name in question.metrics:
+        metric = entries.metrics[name]
+        needed.update(_counted(question, metric), metric.denominator)
+    if "DIRECTION" in question.filters and not _asks_url(question):
+        needed.update(("messages_out", "messages_in"))
+    return frozenset(needed)
+
+
+def _marts_that_cover(
+    question: Question, needed: frozenset[str], tables: Mapping[str, Table], period: Period
+) -> Iterator[_Choice]:
+    url_mart = catalogue().dimensions["URL"].mart
+    for mart in catalogue().marts:
+        # A mart by URL has no row for a message without a click.
+        if (mart == url_mart) != _asks_url(question):
+            continue
+        pieces = tuple(_pieces(mart, period, question.time_dimension))
+        names = dict.fromkeys(piece.table for piece in pieces)
+        if pieces and all(name in tables and needed <= tables[name].columns for name in names):
+            # Daily before hourly: the name of a day's table sorts first.
+            first, *others = (tables[name] for name in sorted(names))
+            yield _Choice(first, others[0] if others else None, pieces)
+
+
+def _pieces(mart: str, period: Period, time_dimension: str | None) -> Iterator[_Piece]:
+    """Whole days from the daily mart, the parts of days around them from the hourly one.
+
+    No piece at all where the period cuts an hour.
+    """
+    since, until = period
+    if period_start(since, "HOUR") != since or period_start(until, "HOUR") != until:
+        return
+    daily, hourly = f"daily_by_{mart}", f"hourly_by_{mart}"
+    first_day, last_day = raised(since, "DAY"), period_start(until, "DAY")
+    if time_dimension == "HOUR" or first_day >= last_day:
+        yield _Piece(hourly, since, until)
+        return
+    if since < first_day:
+        yield _Piece(hourly, since, first_day)
+    yield _Piece(daily, first_day, last_day)
+    if last_day < until:
+        yield _Piece(hourly, last_day, until)
+
+
+# ------------------------------------------------------------------------- parts of the SQL
+
+
+class _Shown(NamedTuple):
+    """A column of the answer: its SQL, what it is grouped by and sorted by (None for metrics)."""
+
+    column: Column
+    value: exp.Expression
+    grouped: exp.Expression | None = None
+    place: exp.Expression | None = None
+
+
+@dataclass
+class _Draft:
+    """A SELECT in the making, over one relation and what has to be joined to it.
+
+    columns: what the relation has; other columns come from `messages`, joined by message_id.
+    time_column: when a row was sent; its values are starts of `grain`, if there is one.
+    """
+
+    relation: exp.Expression
+    alias: str
+    columns: frozenset[str]
+    time_column: str
+    grain: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    conditions: list[exp.Expression] = field(default_factory=list)
+    joins: dict[str, exp.Join] = field(default_factory=dict)
+
+    def column(self, name: str) -> exp.Column:
+        if name in self.columns:
+            return exp.column(name, self.alias)
+        self._join(MESSAGES, "message_id", exp.column("message_id", self.alias), "inner")
+        return exp.column(name, MESSAGES)
+
+    def name_column(self, dimension: Dimension) -> exp.Column:
+        """The column of a name; from the reference table where the relation has the id alone."""
+        if dimension.column in self.columns:
+            return exp.column(dimension.column, self.alias)
+        key = _key_column(dimension)
+        self._join(dimension.seed, key, self.column(key), "left")
+        return exp.column(dimension.column, dimension.seed)
+
+    def _join(self, table: str, key: str, value: exp.Column, kind: str) -> None:
+        condition = exp.EQ(this=value, expression=exp.column(key, table))
+        if table not in self.joins:
+            self.joins[table] = exp.Join(this=exp.to_table(table), kind=kind, on=condition)
+
+    def parameter(self, name: str, value: Any) -> exp.Expression:
+        # DuckDB takes a moment without a zone for one of its timestamps.
+        self.parameters[name] = _naive(value) if isinstance(value, datetime) else value
+        return exp.Parameter(this=exp.Var(this=name))
+
+    def keep_values(self, column: str, values: list[Any]) -> None:
+        """Keep the rows that have one of the values."""
+        subject = self.column(column)
+        if len(values) == 1:
+            self.conditions.append(subject.eq(self.parameter(column, values[0])))
+            return
+        bound = self.parameter(column, values)
+        kind = "BIGINT[]" if values and isinstance(values[0], int) else "TEXT[]"
+        each = exp.func("UNNEST", exp.cast(bound, kind, dialect="duckdb"), dialect="duckdb")
+        self.conditions.append(exp.In(this=subject, query=exp.select(each).subquery()))
+
+    def statement(self, dimensions: Sequence[_Shown], metrics: Sequence[_Shown]) -> exp.Select:
+        # The channel groups even where only its name is shown: what is available depends on it.
+        statement = (
+            exp.select(
+                *(
+                    exp.alias_(shown.value, shown.column.name, quoted=True)
+                    for shown in (*dimensions, *metrics)
+                )
+            )
+            .from_(self.relation)
+            .where(*self.conditions)
+            .group_by(*_distinct([*(d.grouped for d in dimensions), self.column("channel_code")]))
+            .order_by(*(dimension.place for dimension in dimensions))
+        )
+        for join in self.joins.values():
+            statement = statement.join(join)
+        return statement
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _distinct(expressions: Iterable[exp.Expression]) -> list[exp.Expression]:
+    return list(dict.fromkeys(expressions))
+
+
+def _within(draft: _Draft, since: str, until: str, alias: str | None = None) -> list:
+    """Conditions on the time column, between two parameters that are bound already."""
+    column = exp.column(draft.time_column, alias or draft.alias)
+    return [
+        column >= exp.Parameter(this=exp.Var(this=since)),
+        column.copy() < exp.Parameter(this=exp.Var(this=until)),
+    ]

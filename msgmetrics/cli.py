@@ -1,0 +1,310 @@
+"""The command line: `msgmetrics`. Each command is a few lines over the module that does the work.
+
+Answers go to standard output, all that is meant for eyes to standard error. An error that a user
+can cause is one sentence and exit code 2.
+"""
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import click
+import typer
+
+from msgmetrics.console import print_json, progress_bars, say, show_table
+from msgmetrics.errors import UserError
+from msgmetrics.settings import settings
+
+# Modules that take seconds to import (Dagster, dbt, FastAPI) are imported by the commands that
+# need them.
+app = typer.Typer(
+    help="A self-hosted warehouse of messaging metrics.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(help="API keys of the endpoint.", no_args_is_help=True)
+quarantine_app = typer.Typer(help="Records and files that were refused.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+app.add_typer(quarantine_app, name="quarantine")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+def main() -> None:
+    """The entry point: runs a command, and turns a UserError into one sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        say(f"msgmetrics: {error}")
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        say("msgmetrics: interrupted; what was finished is kept, and the next run goes on from it.")
+        sys.exit(130)
+
+
+def _moment(text: str, option: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UserError(
+            f"{option} {text!r} is not a moment: give one with an offset, as 2026-05-05T10:00:00Z."
+        ) from None
+
+
+# --- data in --------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    messages: Annotated[int, typer.Option(help="How many messages.")] = 1_000_000,
+    days: Annotated[int, typer.Option(help="Over how many days before the end.")] = 30,
+    seed: Annotated[int, typer.Option(help="Another seed, other data.")] = 1,
+    end: Annotated[
+        str | None, typer.Option(help="End of the period, ISO 8601 (default: this hour's start).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write realistic landing files, the same for the same arguments."""
+    from dataclasses import asdict
+
+    summary = write_demo(messages, days, seed, end)
+    if as_json:
+        print_json(asdict(summary))
+
+
+def write_demo(messages: int, days: int, seed: int, end: str | None):
+    """Fills an empty landing zone; raises UserError where it is not empty or arguments are off."""
+    from msgmetrics.demo import generate
+
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    until = _moment(end, "--end") if end else now
+    landing = settings().landing_path
+    if messages < 1 or days < 1:
+        raise UserError("--messages and --days have to be at least 1.")
+    try:
+        with progress_bars() as tell:
+            summary = generate(
+                landing,
+                messages=messages,
+                days=days,
+                seed=seed,
+                end=until,
+                progress=lambda done, total: tell("writing demo messages", done, total),
+            )
+    except FileExistsError:
+        raise UserError(
+            f"The landing zone {landing} holds files already: demo data goes into an empty one; "
+            "set MSGMETRICS_LANDING to another folder."
+        ) from None
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"These arguments make no demo: {error}.") from None
+    say(
+        f"Wrote {summary.messages:,} messages and {summary.events:,} events in "
+        f"{summary.files:,} files ({summary.bytes / 1e6:,.0f} MB) to {landing}."
+    )
+    return summary
+
+
+@app.command()
+def run(
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", help="Data counts as complete up to here, ISO 8601 (default: now)."),
+    ] = None,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Build every table from the raw records.")
+    ] = False,
+    rehash: Annotated[
+        bool, typer.Option("--rehash", help="Hash every landing file, changed dates or not.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Dagster's and dbt's log.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """One pass: load what is new, build, check, publish."""
+    summary = one_pass(as_of, full_refresh=full_refresh, rehash=rehash, verbose=verbose)
+    if as_json:
+        print_json(summary)
+
+
+def one_pass(
+    as_of: str | None = None,
+    *,
+    full_refresh: bool = False,
+    rehash: bool = False,
+    verbose: bool = False,
+) -> dict:
+    """Runs a pass, shows its summary, and returns it."""
+    from msgmetrics.running import quiet_dbt, summary_of
+    from orchestration.passes import run_pass
+    from orchestration.progress import listening
+
+    now = settings()
+    with progress_bars() as tell, listening(tell, say), quiet_dbt(verbose):
+        result = run_pass(
+            now, as_of=as_of, full_refresh=full_refresh, rehash=rehash, verbose=verbose
+        )
+    return summary_of(now, result)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """The last snapshot, how far it reaches, what was loaded and refused, and disk used."""
+    from msgmetrics.running import status_of
+
+    state = status_of(settings())
+    if as_json:
+        print_json(state)
+        return
+    show_table("msgmetrics", ["what", "value"], [(key, value) for key, value in state.items()])
+
+
+# --- serving --------------------------------------------------------------------------------
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+
+
+@app.command()
+def serve(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(help="Processes that answer.", min=1)] = 1,
+) -> None:
+    """Serve the read endpoint."""
+    from endpoint.server import serve as serve_endpoint
+
+    serve_endpoint(host, port, workers)
+
+
+@app.command()
+def dev(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the endpoint.")] = 8000,
+    dagster_port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+) -> None:
+    """Dagster UI, its daemon (schedules, sensors) and the endpoint together, until Ctrl-C."""
+    from msgmetrics.running import run_services
+
+    run_services(settings(), host, port, dagster_port)
+
+
+@app.command()
+def tour(
+    messages: Annotated[int, typer.Option(help="Demo messages, if the landing zone is empty.")] = (
+        1_000_000
+    ),
+    days: Annotated[int, typer.Option(help="Over how many days.")] = 30,
+) -> None:
+    """What `make run` does: demo data if there is none, a pass, one answer over HTTP."""
+    from msgmetrics.running import has_landing_files, show_one_answer, what_next
+
+    if has_landing_files(settings()):
+        say(f"Taking the files that are in {settings().landing_path}.")
+    else:
+        write_demo(messages, days, 1, None)
+    one_pass()
+    what_next(settings(), show_one_answer(settings()))
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+@keys_app.command("create")
+def create_key(
+    account: Annotated[str, typer.Option(help="The account that the key belongs to.")],
+    scope: Annotated[list[str], typer.Option(help="metrics:read or metrics:manage; repeatable.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a key for a known account; it is printed once, alone, on standard output."""
+    from msgmetrics.keys import KeyStore
+    from msgmetrics.running import known_accounts
+
+    accounts = known_accounts(settings())
+    key = KeyStore.of(settings()).create(account, scope, accounts.__contains__)
+    if as_json:
+        print_json({"key": key, "account": account, "scopes": scope})
+    else:
+        print(key)
+    say("Keep the key: it is not shown again, and only a hash of it is stored.")
+
+
+@keys_app.command("list")
+def list_keys(as_json: AsJson = False) -> None:
+    """All keys, by label."""
+    from dataclasses import asdict
+
+    from msgmetrics.keys import KeyStore
+
+    keys = [asdict(key) for key in KeyStore.of(settings()).list()]
+    if as_json:
+        print_json({"keys": keys})
+        return
+    columns = list(keys[0]) if keys else ["label", "account", "scopes"]
+    shown = [
+        [", ".join(v) if isinstance(v, list | tuple) else v for v in key.values()] for key in keys
+    ]
+    show_table("API keys", columns, shown)
+
+
+@keys_app.command("revoke")
+def revoke_key(
+    label: Annotated[str, typer.Argument(help="The key's label, or its id.")], as_json: AsJson = False
+) -> None:
+    """Withdraw a key; it stops working at the next request."""
+    from dataclasses import asdict
+
+    from msgmetrics.keys import KeyStore
+
+    key = KeyStore.of(settings()).revoke(label)
+    if as_json:
+        print_json(asdict(key))
+    say(f"The key {key.label} no longer works.")
+
+
+# --- quarantine -----------------------------------------------------------------------------
+
+
+@quarantine_app.command("list")
+def list_quarantine(
+    stream: Annotated[str | None, typer.Option(help="Only this stream.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, the latest first.", min=1)] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """What was refused, and why."""
+    from msgmetrics.running import quarantine
+
+    total, entries = quarantine(settings(), stream=stream, limit=limit)
+    if as_json:
+        print_json({"total": total, "entries": entries})
+        return
+    show_table(
+        f"{total:,} in quarantine" + (f", the latest {limit:,}" if total > limit else ""),
+        ["id", "file", "row", "reason"],
+        [(e["quarantine_id"], e["path"], e["row_number"], e["reason"]) for e in entries],
+    )
+
+
+@quarantine_app.command("show")
+def show_quarantine(
+    quarantine_id: Annotated[int, typer.Argument(help="The entry's id, as `list` shows it.")],
+    as_json: AsJson = False,
+) -> None:
+    """One refused record with its raw text."""
+    from msgmetrics.running import quarantine
+
+    _, entries = quarantine(settings(), quarantine_id=quarantine_id)
+    if not entries:
+        raise UserError(
+            f"There is no quarantine entry {quarantine_id}: `msgmetrics quarantine list` shows ids."
+        )
+    if as_json:
+        print_json(entries[0])
+        return
+    show_table(f"Quarantine entry {quarantine_id}", ["what", "value"], list(entries[0].items()))
+
+
+if __name__ == "__main__":
+    main()
