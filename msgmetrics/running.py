@@ -208,7 +208,8 @@ def run_services(settings: Settings, host: str, port: int, dagster_port: int) ->
         "MSGMETRICS_LANDING": str(settings.landing_path),
     }
     services: dict[str, subprocess.Popen] = {}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have us started with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         for name, command in commands.items():
             services[name] = subprocess.Popen(

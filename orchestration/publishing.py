@@ -6,7 +6,7 @@ the old file open keeps it. When to publish is Dagster's affair (`assets/publish
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,11 @@ from msgmetrics.settings import Settings
 # Reading order: an account's rows stand together, in time.
 _ORDER = ("account_key", "period_start", "sent_at")
 _NOT_PUBLISHED = ("drop_reasons", "event_types")
+# Marts that are views of another, in the published file as in the warehouse.
+_VIEWS = {
+    f"{grain}_by_account": f"select * exclude (channel_name) from {grain}_by_channel"
+    for grain in ("hourly", "daily")
+}
 
 
 @dataclass(frozen=True)
@@ -112,12 +117,12 @@ def _describe(
     )
 
 
-def published_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
-    """(schema, table) of every table that readers see: marts and reference data."""
-    yield from connection.execute(
-        "select schema_name, table_name from duckdb_tables() "
-        "where database_name = current_database() and schema_name in ('marts', 'reference') "
-        "and not list_contains($hidden, table_name) order by schema_name, table_name",
+def published_tables(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """(schema, table) of every table or view that readers see: marts and reference data."""
+    return connection.execute(
+        "select table_schema, table_name from information_schema.tables "
+        "where table_catalog = current_database() and table_schema in ('marts', 'reference') "
+        "and not list_contains($hidden, table_name) order by table_schema, table_name",
         {"hidden": list(_NOT_PUBLISHED)},
     ).fetchall()
 
@@ -128,7 +133,7 @@ def _write(
     snapshot: Snapshot,
     progress: Callable[[int, int], None],
 ) -> None:
-    tables = list(published_tables(connection))
+    tables = published_tables(connection)
     quoted_path = str(path).replace("'", "''")
     connection.execute(f"attach '{quoted_path}' as published")
     try:
@@ -140,11 +145,14 @@ def _write(
                 name for (name, *_) in connection.execute(f"describe {schema}.{table}").fetchall()
             ]
             order = ", ".join(column for column in _ORDER if column in columns)
-            connection.execute(
-                f"create table published.{table} as select * from {schema}.{table}"
-                + (f" order by {order}" if order and schema == "marts" else "")
-            )
-            _comment(connection, table, columns)
+            if table not in _VIEWS:
+                connection.execute(
+                    f"create table published.{table} as select * from {schema}.{table}"
+                    + (f" order by {order}" if order and schema == "marts" else "")
+                )
+                _comment(connection, "table", table, columns)
+        for table, select in _VIEWS.items():
+            _create_view(connection, table, select)
         _write_snapshot_row(connection, snapshot)
         connection.execute("commit")
         progress(len(tables), len(tables))
@@ -171,14 +179,25 @@ def _write_snapshot_row(connection: duckdb.DuckDBPyConnection, snapshot: Snapsho
     connection.execute(f"insert into published.snapshots ({names}) values ({marks})", values)
 
 
-def _comment(connection: duckdb.DuckDBPyConnection, table: str, columns: list[str]) -> None:
-    """Says in the file itself what a table and its columns are."""
+def _create_view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
+    """A view that names no database: readers open the file under names of their own."""
+    (home,) = connection.execute("select current_database()").fetchone()
+    connection.execute("use published")
+    connection.execute(f"create view {name} as {select}")
+    connection.execute(f"use {home}")
+    _comment(connection, "view", name, [])
+
+
+def _comment(
+    connection: duckdb.DuckDBPyConnection, kind: str, table: str, columns: list[str]
+) -> None:
+    """Says in the file itself what a table or view and its columns are."""
 
     def text(words: str) -> str:
         return "'" + words.replace("'", "''") + "'"
 
     if words := table_description(table, catalogue()):
-        connection.execute(f"comment on table published.{table} is {text(words)}")
+        connection.execute(f"comment on {kind} published.{table} is {text(words)}")
     described = column_descriptions(catalogue())
     for column in columns:
         if words := described.get(column):

@@ -24,7 +24,7 @@ class Writer(dg.ConfigurableResource):
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Writer"]:
         run_id = context.run_id or "outside a run"
-        with writer_lock(settings(), wait=True, holder=f"Dagster run {run_id}"):
+        with writer_lock(settings(), holder=f"Dagster run {run_id}"):
             yield self
 
     @property

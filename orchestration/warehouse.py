@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
+from orchestration import progress
 from orchestration.loading.records import streams
 
 _TABLES = """
@@ -89,18 +91,7 @@ def warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb
             "or set MSGMETRICS_HOME to the folder that holds one."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        connection = duckdb.connect(str(path), read_only=read_only)
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower():
-            raise UserError(
-                f"The warehouse {path} is in use by another process: wait until its run has "
-                "ended, then try again."
-            ) from None
-        raise UserError(
-            f"The warehouse {path} cannot be opened ({str(error).splitlines()[0]}): "
-            "move it away, and run `msgmetrics run` to build it anew."
-        ) from None
+    connection = _open(path, read_only=read_only)
     try:
         connection.execute(f"set threads = {settings.warehouse_threads}")
         connection.execute("set timezone = 'UTC'")
@@ -112,6 +103,40 @@ def warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb
         connection.close()
 
 
+class _Held(UserError):
+    """Another process has the file open."""
+
+
+def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """Opens the file, waiting while another process has it.
+
+    A run that was killed may leave its dbt process behind, which ends by itself: writers wait for
+    it as long as a build may take, readers for some seconds.
+    """
+    waiting = Retrying(
+        retry=retry_if_exception_type(_Held),
+        stop=stop_after_delay(5 if read_only else 600),
+        wait=wait_fixed(0.5),
+        reraise=True,
+    )
+    return waiting(_try_open, path, read_only)
+
+
+def _try_open(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(str(path), read_only=read_only)
+    except duckdb.Error as error:
+        if "lock" in str(error).lower():
+            raise _Held(
+                f"The warehouse {path} is in use by another process: wait until its run has "
+                "ended, then try again."
+            ) from None
+        raise UserError(
+            f"The warehouse {path} cannot be opened ({str(error).splitlines()[0]}): "
+            "move it away, and run `msgmetrics run` to build it anew."
+        ) from None
+
+
 def create_raw_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """The loader's tables, where they are not there yet."""
     connection.execute(_TABLES)
@@ -119,22 +144,21 @@ def create_raw_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def writer_lock(settings: Settings, *, wait: bool, holder: str) -> Iterator[None]:
-    """Holds the one right to write the warehouse.
+def writer_lock(settings: Settings, *, holder: str) -> Iterator[None]:
+    """Holds the one right to write the warehouse; waits, and says for whom, while another has it.
 
-    The operating system gives the lock back when a process ends, however it ends. Raises UserError
-    naming the holder if the lock is taken and `wait` is false.
+    The operating system gives the right back when a process ends, however it ends.
     """
     path = settings.home.absolute() / "warehouse.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
-                f"Another run is writing the warehouse ({_holder(path)}): "
-                "wait until it has ended, then try again."
-            ) from None
+            progress.remark(
+                f"Another run is writing the warehouse ({_holder(path)}); waiting for it to end."
+            )
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"{holder}, process {os.getpid()}")
         file.flush()

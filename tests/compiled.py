@@ -4,10 +4,12 @@ For tests that need many small warehouses. Whole runs through Dagster and dbt ar
 """
 
 import csv
+import json
 import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -16,10 +18,12 @@ PROJECT = Path(__file__).parents[1] / "dbt_project"
 
 @dataclass(frozen=True)
 class CompiledProject:
-    """Seeds and models in the order of their dependencies, with their SQL."""
+    """Seeds, models in the order of their dependencies, and data tests, with their SQL."""
 
     seeds: tuple[tuple[str, dict[str, str]], ...]  # name, column types
     models: tuple[tuple[str, str, str], ...]  # schema, name, select
+    data_tests: dict[str, str]  # name: select of the rows that fail it
+    manifest: dict[str, Any]  # dbt's own description of the project
 
 
 @cache
@@ -37,6 +41,8 @@ def compiled_project() -> CompiledProject:
                 *("--profiles-dir", str(PROJECT), "--target-path", target, "--log-path", target),
             ]
         )
+        manifest_file = Path(target) / "manifest.json"
+        manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
     if not result.success:
         raise RuntimeError(f"dbt compile failed: {result.exception}")
     compiled = {node_result.node.unique_id: node_result.node for node_result in result.result}
@@ -58,6 +64,8 @@ def compiled_project() -> CompiledProject:
     return CompiledProject(
         tuple(seeds),
         tuple((models[k].schema, models[k].name, models[k].compiled_code) for k in ordered),
+        {n.name: n.compiled_code for key, n in compiled.items() if key.startswith("test.")},
+        manifest,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, combinations
 from random import Random
 
 from hypothesis import strategies as st
@@ -21,6 +21,7 @@ from reference.outcomes import BUCKETS
 from reference.records import (
     BOUNCE_TYPES,
     CHANNELS,
+    DIRECTIONS,
     DROP_REASONS,
     EARLIEST,
     EVENT_TYPES,
@@ -97,7 +98,9 @@ def record_sets() -> st.SearchStrategy[RecordSet]:
 # ---------------------------------------------------------------------------------- values
 
 # Ids whose order differs by number, by case, by UTF-16 unit and by normal form.
-_MESSAGE_IDS = ("m", "M", "10", "9", "é", "e\u0301", "\ufffd", "😀", Number("7"))
+_MESSAGE_IDS = (
+    "m", "M", "10", "9", "é", "e\u0301", "\ufffd", "😀", Number("7"), *(f"m{n}" for n in range(6))
+)  # fmt: skip
 _EVENT_IDS = ("e", "E", "2", "10", "😀", "\ufffd", *(f"e{number}" for number in range(8)))
 _ACCOUNT_KEYS = ("a", "B", "ä", "😀", "a b", Number("5"))
 
@@ -168,6 +171,108 @@ _STEPS = tuple(
 ) + (-timedelta(seconds=1), -timedelta(hours=1), -timedelta(days=1), -_MICROSECOND)
 
 
+# ---------------------------------------------------------------------- systematic sets
+
+
+def every_bound() -> list[RecordSet]:
+    """A set for every bound of a time bucket and a microsecond on each side of it.
+
+    In each, all four durations of a message are that long: of one those to the delivery and from
+    there on, of the other, which is never opened, that from the delivery to the click.
+    """
+    sets = []
+    for bound in _BOUNDS:
+        for length in (bound - _MICROSECOND, bound, bound + _MICROSECOND):
+            messages, events = [], []
+            for message_id, types in (
+                ("opened", ("DELIVERED", "OPENED", "CLICKED")),
+                ("unopened", ("DELIVERED", "CLICKED")),
+            ):
+                messages.append({**_PLAIN_MESSAGE, "message_id": message_id})
+                for number, event_type in enumerate(types, start=1):
+                    moment = _PLAIN_MOMENT + length * number
+                    events.append({
+                        "event_id": f"{message_id} {number}", "message_id": message_id, "url": "u",
+                        "event_type": event_type, "occurred_at": moment.isoformat(),
+                    })  # fmt: skip
+            sets.append(RecordSet(tuple(messages), tuple(events)))
+    return sets
+
+
+def every_tie() -> list[RecordSet]:
+    """Sets of two versions of a record that differ in one field alone, for all its values."""
+    opener = {**_PLAIN_MESSAGE, "message_id": "0", "interaction_id": "i"}
+    message = {**_PLAIN_MESSAGE, "updated_at": _LATER[1], "cost_cents": Number("0.1")}
+    event = {"event_id": "e", "message_id": "m", "occurred_at": _LATER[1]}
+    sets = [
+        RecordSet((opener, {**message, field: one}, {**message, field: other}))
+        for field, values in _TIED_MESSAGE_FIELDS.items()
+        for one, other in combinations(values, 2)
+    ]
+    sets += [
+        RecordSet(
+            (opener, message),
+            ({**event, **required, field: one}, {**event, **required, field: other}),
+        )
+        for field, (required, values) in _TIED_EVENT_FIELDS.items()
+        for one, other in combinations(values, 2)
+    ]
+    sets += [
+        RecordSet(accounts=tuple({"account_key": "a", field: value} for value in pair))
+        for field, values in _TIED_ACCOUNT_FIELDS.items()
+        for pair in combinations(values, 2)
+    ]
+    return sets
+
+
+_PLAIN_MOMENT = _BASES[0]
+_LATER = tuple((_PLAIN_MOMENT + step).isoformat() for step in (_MICROSECOND, *_BOUNDS[1:4]))
+_PLAIN_MESSAGE: Record = {
+    "message_id": "m", "account_key": "a", "direction": "OUTBOUND", "channel_code": "EMAIL",
+    "sent_at": _PLAIN_MOMENT.isoformat(), "sender": "a@b.c", "recipient": "d@e.f",
+}  # fmt: skip
+_TIED_TEXTS = (None, *_TEXTS[:6])
+_TIED_MESSAGE_FIELDS: dict[str, tuple] = {
+    "account_key": _ACCOUNT_KEYS,
+    "direction": DIRECTIONS,
+    "channel_code": ("EMAIL", "FB", "SMS", "WHATSAPP"),
+    "sent_at": _LATER,
+    "updated_at": (None, *_LATER),
+    "sender": _ADDRESSES[:6],
+    "sender_type": (None, *SENDER_TYPES),
+    "recipient": _ADDRESSES[:6],
+    "traffic_type": (None, *TRAFFIC_TYPES),
+    "interaction_id": (None, "h", "i", "j"),
+    "segments": _SEGMENTS,
+    "cost_cents": _COSTS,
+    "currency": _CURRENCIES,
+    "communication_id": _COMMUNICATIONS,
+    "campaign_reference_id": _TIED_TEXTS,
+    "country_id": _COUNTRIES,
+    "network_id": _NETWORKS,
+    "application_id": _TIED_TEXTS,
+    "entity_id": _TIED_TEXTS,
+}
+# Field -> (what else its record needs, its values).
+_TIED_EVENT_FIELDS: dict[str, tuple[Record, tuple]] = {
+    "message_id": ({"event_type": "DELIVERED"}, ("0", "m", "unknown")),
+    "event_type": ({"bounce_type": "HARD", "url": "u"}, tuple(EVENT_TYPES)),
+    "occurred_at": ({"event_type": "DELIVERED"}, _LATER),
+    "status": ({"event_type": "DELIVERED"}, _STATUSES),
+    "error_code": ({"event_type": "UNDELIVERABLE"}, _ERROR_CODES),
+    "bounce_type": ({"event_type": "BOUNCED"}, BOUNCE_TYPES),
+    "drop_reason": ({"event_type": "DROPPED"}, (None, *DROP_REASONS)),
+    "url": ({"event_type": "CLICKED"}, _URLS),
+    "is_unsubscribe_link": ({"event_type": "CLICKED", "url": "u"}, (None, True, False, "TRUE")),
+}
+_TIED_ACCOUNT_FIELDS: dict[str, tuple] = {
+    "parent_account_key": (None, "", "a", "b", "é"),
+    "name": _TIED_TEXTS,
+    "plan": (None, *PLANS),
+    "updated_at": (None, *_LATER),
+}
+
+
 # --------------------------------------------------------------------------------- drawing
 
 
@@ -175,26 +280,26 @@ def random_record_set(random: Random) -> RecordSet:
     """A few messages with their events and accounts, all out of the same few values."""
     world = _World(random)
     return RecordSet(
-        _versions(random, world.message, random.randint(1, 10)),
-        _versions(random, world.event, random.randint(0, 20)),
+        _versions(random, world.message, random.randint(1, 12)),
+        _versions(random, world.event, random.randint(0, 24)),
         _versions(random, world.account, random.randint(0, 4)),
     )
 
 
-def _versions(random: Random, new: Callable[[], Record], count: int) -> tuple[Record, ...]:
-    """Records of which many are another one with a field or two exchanged.
+def _versions(random: Random, new: Callable[[Record], Record], count: int) -> tuple[Record, ...]:
+    """Records of which a third are another one with up to two fields exchanged.
 
     So versions tie in all but one field, the last of them too, and corrections move anything.
     """
     records: list[Record] = []
     for _ in range(count):
-        record = new()
-        if records and random.random() < 0.4:
+        if records and random.random() < 0.35:
             other = random.choice(records)
-            # What the type of record requires and ignores hangs on this field; it stays whole.
-            if other.get("event_type") == record.get("event_type"):
-                exchanged = random.sample(sorted(record), min(len(record), random.randint(0, 2)))
-                record = {**other, **{name: record[name] for name in exchanged}}
+            record = new(other)
+            exchanged = random.sample(sorted(record), min(len(record), random.randint(0, 2)))
+            record = {**other, **{name: record[name] for name in exchanged}}
+        else:
+            record = new({})
         records.append(_without_broken_sender_type(record))
     return tuple(records)
 
@@ -207,27 +312,33 @@ def _without_broken_sender_type(record: Record) -> Record:
 
 
 class _World:
-    """Few values, and records that are made of nothing else."""
+    """Few values, and records that are made of nothing else.
+
+    In a dense world most messages fall into the same groups, so that sums and rates add up.
+    `like` is a record whose kind the new one must share, so that fields can be exchanged.
+    """
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._message_ids = self._some(_MESSAGE_IDS, 6)
-        self._account_keys = self._some(_ACCOUNT_KEYS, 3)
-        self._channels = self._some(_CHANNELS, 2)
-        self._addresses = self._some(_ADDRESSES, 3)
-        self._texts = self._some(_TEXTS, 2)
+        is_dense = random.random() < 0.3
+        self._message_ids = self._some(_MESSAGE_IDS, 6 + 6 * is_dense)
+        self._account_keys = self._some(_ACCOUNT_KEYS, 1 if is_dense else 3)
+        self._channels = self._some(_CHANNELS, 1 if is_dense else 2)
+        self._addresses = self._some(_ADDRESSES, 1 if is_dense else 3)
+        self._texts = self._some(_TEXTS, 1 if is_dense else 2)
         self._urls = self._some(_URLS, 3)
         self._instants = self._few_instants()
+        # The earlier ones, so that most events come after their message.
+        self._sent = self._instants[: 1 if is_dense else 3]
 
-    def message(self) -> Record:
+    def message(self, like: Record) -> Record:
         one = self._random.choice
         return {
             "message_id": one(self._message_ids),
             "account_key": one(self._account_keys),
             "direction": one(("OUTBOUND", "OUTBOUND", "OUTBOUND", "INBOUND")),
             "channel_code": one(self._channels),
-            # The earlier instants, so that most events come after their message.
-            "sent_at": self._moment(self._instants[:3]),
+            "sent_at": self._moment(self._sent),
             "sender": one(self._addresses),
             "sender_type": self._maybe("ODD", *SENDER_TYPES),
             "recipient": one(self._addresses),
@@ -248,9 +359,9 @@ class _World:
             }),
         }  # fmt: skip
 
-    def event(self) -> Record:
+    def event(self, like: Record) -> Record:
         one = self._random.choice
-        event_type = one(_EVENT_TYPES)
+        event_type = str(like.get("event_type") or one(_EVENT_TYPES))
         # What a type does not bear is ignored, whatever it holds.
         fields = dict.fromkeys(_EVENT_FIELDS, _FOREIGN)
         if EVENT_TYPES[event_type].group:
@@ -273,7 +384,7 @@ class _World:
             record["url"] = one((*self._urls, *self._texts))
         return record
 
-    def account(self) -> Record:
+    def account(self, like: Record) -> Record:
         keys = (*self._account_keys, "top")
         return {
             "account_key": self._random.choice(keys),

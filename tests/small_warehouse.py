@@ -157,6 +157,11 @@ def expected_marts(records: RecordSet) -> dict[str, Mart]:
     }
 
 
+def key_column(dimension: str) -> str:
+    """The column that a mart's dimension stands in."""
+    return _ID_COLUMNS.get(dimension, dimension)
+
+
 def _naive(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=None)
 
@@ -165,7 +170,7 @@ def _expected_mart(name: str, rows: Mapping[Row, Mapping[str, object]]) -> Mart:
     dimension = name.partition("_by_")[2]
     key_columns = _SHARED_KEY
     if dimension == "url" or KEYS.get(dimension):
-        key_columns += (_ID_COLUMNS.get(dimension, dimension),)
+        key_columns += (key_column(dimension),)
     if dimension == "url":
         value_columns = (*URL_MEASURES, *(code.lower() for code in URL_METRICS))
     elif name == "minutely":

@@ -44,14 +44,13 @@ class Column:
 class Plan:
     """How a question is answered.
 
-    table: the one that was chosen; helper: the one that fills in the parts of days at the ends of
-    the period, where it is needed. considered: how many marts have the columns. columns: those of
-    the answer, in order.
+    table: the one that was chosen, and the reason in words; helper: the one that fills in the parts
+    of days at the ends of the period, where it is needed. columns: those of the answer, in order.
     """
 
     table: Table
     helper: Table | None
-    considered: int
+    reason: str
     statement: exp.Select
     parameters: Mapping[str, Any]
     columns: tuple[Column, ...]
@@ -59,18 +58,14 @@ class Plan:
     @property
     def sql(self) -> str:
         """The SQL in DuckDB's dialect, with named parameters."""
-        return self.statement.sql(dialect="duckdb", pretty=True)
+        return self.statement.sql(dialect="duckdb", pretty=True, max_text_width=100)
 
     def explain(self) -> str:
         """The choice, the SQL and its parameters, for eyes."""
         lines = [f"table: {self.table.name} ({self.table.rows:,} rows)"]
         if self.helper:
             lines.append(f"parts of days: {self.helper.name} ({self.helper.rows:,} rows)")
-        if self.considered:
-            lines.append(f"why: the smallest of {self.considered} that have the columns asked for")
-        else:
-            lines.append("why: no mart has all the columns asked for")
-        lines += ["", self.sql, ""]
+        lines += [f"why: {self.reason}", "", self.sql, ""]
         lines += [f"${name} = {_shown(value)}" for name, value in self.parameters.items()]
         return "\n".join(lines)
 
@@ -85,7 +80,10 @@ def read_tables(connection: duckdb.DuckDBPyConnection) -> dict[str, Table]:
     """The tables and views of a published file, by name. They hold for as long as the file does."""
     found = connection.execute(
         """
-        select columns.table_name, list(lower(columns.column_name)), any_value(tables.estimated_size)
+        select
+            columns.table_name,
+            list(lower(columns.column_name)),
+            any_value(tables.estimated_size)
         from duckdb_columns() as columns
         left join duckdb_tables() as tables on tables.table_oid = columns.table_oid
             and tables.database_oid = columns.database_oid
@@ -126,8 +124,10 @@ def plan(
     choices = [] if from_messages else list(_marts_that_cover(question, needed, tables, period))
     if choices:
         chosen = min(choices, key=lambda choice: choice.table.rows)
+        reason = f"the smallest of {len(choices)} marts that have the columns and hours needed"
         draft = _from_mart(chosen, needed | {"account_key"}, period)
     else:
+        reason = "marts left aside" if from_messages else "no mart has the columns and hours needed"
         chosen = _Choice(tables[URL_CLICKS if _asks_url(question) else MESSAGES], None, ())
         draft = _from_messages(chosen.table, period)
 
@@ -147,7 +147,7 @@ def plan(
     return Plan(
         table=chosen.table,
         helper=chosen.helper,
-        considered=len(choices),
+        reason=reason,
         statement=draft.statement(dimensions, metrics),
         parameters=draft.parameters,
         columns=tuple(column.column for column in (*dimensions, *metrics)),
@@ -273,7 +273,10 @@ class _Draft:
     def column(self, name: str) -> exp.Column:
         if name in self.columns:
             return exp.column(name, self.alias)
-        self._join(MESSAGES, "message_id", exp.column("message_id", self.alias), "inner")
+        if MESSAGES not in self.joins:
+            self._join(MESSAGES, "message_id", exp.column("message_id", self.alias), "inner")
+            # True of all that are joined; said so that only these days are read.
+            self._keep_between(exp.column("sent_at", MESSAGES))
         return exp.column(name, MESSAGES)
 
     def name_column(self, dimension: Dimension) -> exp.Column:
@@ -292,7 +295,16 @@ class _Draft:
     def parameter(self, name: str, value: Any) -> exp.Expression:
         # DuckDB takes a moment without a zone for one of its timestamps.
         self.parameters[name] = _naive(value) if isinstance(value, datetime) else value
-        return exp.Parameter(this=exp.Var(this=name))
+        return _bound(name)
+
+    def keep_time(self, since: datetime, until: datetime) -> None:
+        """Keep the rows of a period."""
+        self.parameter("since", since)
+        self.parameter("until", until)
+        self._keep_between(exp.column(self.time_column, self.alias))
+
+    def _keep_between(self, moment: exp.Column) -> None:
+        self.conditions += [moment >= _bound("since"), moment < _bound("until")]
 
     def keep_values(self, column: str, values: list[Any]) -> None:
         """Keep the rows that have one of the values."""
@@ -307,21 +319,26 @@ class _Draft:
 
     def statement(self, dimensions: Sequence[_Shown], metrics: Sequence[_Shown]) -> exp.Select:
         # The channel groups even where only its name is shown: what is available depends on it.
-        statement = (
-            exp.select(
-                *(
-                    exp.alias_(shown.value, shown.column.name, quoted=True)
-                    for shown in (*dimensions, *metrics)
-                )
+        grouped = _distinct([*(d.grouped for d in dimensions), self.column("channel_code")])
+        statement = exp.select(
+            *(
+                exp.alias_(shown.value, shown.column.name, quoted=True)
+                for shown in (*dimensions, *metrics)
             )
-            .from_(self.relation)
-            .where(*self.conditions)
-            .group_by(*_distinct([*(d.grouped for d in dimensions), self.column("channel_code")]))
-            .order_by(*(dimension.place for dimension in dimensions))
         )
+        # Built in place: every copy of a tree costs milliseconds.
+        statement.from_(self.relation, copy=False)
         for join in self.joins.values():
-            statement = statement.join(join)
+            statement.join(join, copy=False)
+        statement.where(*self.conditions, copy=False)
+        statement.group_by(*(part.copy() for part in grouped), copy=False)
+        statement.order_by(*(dimension.place.copy() for dimension in dimensions), copy=False)
         return statement
+
+
+def _bound(name: str) -> exp.Expression:
+    """The place in the SQL of a parameter that is bound."""
+    return exp.Parameter(this=exp.Var(this=name))
 
 
 def _naive(moment: datetime) -> datetime:
@@ -332,10 +349,134 @@ def _distinct(expressions: Iterable[exp.Expression]) -> list[exp.Expression]:
     return list(dict.fromkeys(expressions))
 
 
-def _within(draft: _Draft, since: str, until: str, alias: str | None = None) -> list:
-    """Conditions on the time column, between two parameters that are bound already."""
-    column = exp.column(draft.time_column, alias or draft.alias)
-    return [
-        column >= exp.Parameter(this=exp.Var(this=since)),
-        column.copy() < exp.Parameter(this=exp.Var(this=until)),
+def _from_messages(table: Table, period: Period) -> _Draft:
+    draft = _Draft(exp.to_table(table.name), table.name, table.columns, "sent_at")
+    draft.keep_time(*period)
+    return draft
+
+
+def _from_mart(choice: _Choice, needed: frozenset[str], period: Period) -> _Draft:
+    name, columns = choice.table.name, choice.table.columns
+    if len(choice.pieces) == 1:
+        grain = "DAY" if name.startswith("daily") else "HOUR"
+        draft = _Draft(exp.to_table(name), name, columns, "period_start", grain)
+        draft.keep_time(*period)
+        return draft
+    columns = needed | {"period_start"}
+    draft = _Draft(exp.null(), "parts", columns, "period_start")
+    # Each part begins where the one before it ends.
+    starts = [draft.parameter("since", period[0])]
+    starts += [
+        draft.parameter(f"midnight_{number}", piece.since)
+        for number, piece in enumerate(choice.pieces[1:], 1)
     ]
+    ends = [*starts[1:], draft.parameter("until", period[1])]
+    shown = [exp.column(name) for name in sorted(columns)]
+    time = exp.column("period_start")
+    parts = [
+        exp.select(*shown).from_(piece.table).where(time >= start, time < end)
+        for piece, start, end in zip(choice.pieces, starts, ends, strict=True)
+    ]
+    draft.relation = exp.union(*parts, distinct=False).subquery(draft.alias)
+    return draft
+
+
+def _keep_directions(draft: _Draft, question: Question) -> frozenset[str]:
+    """Keep the rows of the directions asked. Returns the measures that are not to be counted.
+
+    A row of most marts counts both directions side by side; there a direction is a choice of
+    measures, and of the rows that have a message of it.
+    """
+    allowed = question.filters.get("DIRECTION", ())
+    if set(allowed) in (set(), {"OUTBOUND", "INBOUND"}):
+        return frozenset()
+    if _asks_url(question):
+        # Only outbound messages have clicks.
+        if "OUTBOUND" not in allowed:
+            draft.conditions.append(exp.false())
+        return frozenset()
+    if "direction" in draft.columns:
+        draft.keep_values("direction", list(allowed))
+        return frozenset()
+    measures = frozenset(catalogue().measures)
+    inbound = frozenset(name for name in measures if name.endswith("_in"))
+    if "INBOUND" in allowed:
+        draft.conditions.append(draft.column("messages_in") > 0)
+        return measures - inbound
+    draft.conditions.append(draft.column("messages_out") > 0)
+    return inbound
+
+
+def _dimension(draft: _Draft, name: str) -> _Shown:
+    if name in catalogue().time_dimensions:
+        start = _period_start(draft, name)
+        return _Shown(Column(name, "DATE_TIME"), start, start, start)
+    dimension = catalogue().dimensions[name]
+    if dimension.name_of:
+        value = draft.name_column(dimension)
+    else:
+        value = draft.column(_key_column(dimension))
+    if dimension.in_seconds or dimension.type != "varchar":
+        return _Shown(Column(name, "INTEGER"), exp.cast(value, "BIGINT"), value, value)
+    place = value
+    if dimension.seconds:
+        buckets = exp.convert(list(catalogue().time_buckets))
+        place = exp.func("LIST_POSITION", buckets, value)
+    return _Shown(Column(name, "STRING"), value, value, place)
+
+
+def _period_start(draft: _Draft, time_dimension: str) -> exp.Expression:
+    sent = draft.column(draft.time_column)
+    if draft.grain == time_dimension:
+        return sent
+    if time_dimension not in WEEK_STARTS:
+        return _truncated(time_dimension, sent)
+    # The engine's weeks start on Monday: shifted there and back, any other start does.
+    days = -WEEK_STARTS[time_dimension] % 7
+    if not days:
+        return _truncated("week", sent)
+    shift = exp.Interval(this=exp.Literal.string(str(days)), unit=exp.var("DAY"))
+    return _truncated("week", sent + shift) - shift
+
+
+def _truncated(unit: str, moment: exp.Expression) -> exp.Expression:
+    return exp.func("DATE_TRUNC", exp.Literal.string(unit.lower()), moment, dialect="duckdb")
+
+
+def _values(
+    draft: _Draft,
+    question: Question,
+    metric: Metric,
+    left_out: frozenset[str],
+    empty_rate: float | None,
+) -> Iterator[_Shown]:
+    """The column of a metric and, where they are asked for, the counts behind a rate."""
+    counted = _counted(question, metric)
+
+    def total(measures: Sequence[str]) -> exp.Expression:
+        sums = [exp.Sum(this=draft.column(name)) for name in measures if name not in left_out]
+        added = sums[0] if sums else exp.Literal.number(0)
+        for more in sums[1:]:
+            added = exp.Add(this=added, expression=more)
+        return exp.cast(added, catalogue().measures[measures[0]].type, dialect="duckdb")
+
+    def shown(name: str, data_type: str, value: exp.Expression) -> _Shown:
+        if len(metric.channels) < len(catalogue().channels):
+            has_it = draft.column("channel_code").isin(*metric.channels)
+            value = exp.Case().when(has_it, value)
+        return _Shown(Column(name, data_type), value)
+
+    if not metric.is_rate:
+        is_count = catalogue().measures[counted[0]].type == "bigint"
+        yield shown(metric.name, "INTEGER" if is_count else "NUMBER", total(counted))
+        return
+    rate = exp.Div(
+        this=exp.cast(total(counted), "DOUBLE"),
+        expression=exp.func("NULLIF", total(metric.denominator), exp.Literal.number(0)),
+    )
+    if empty_rate is not None:
+        rate = exp.func("COALESCE", rate, exp.cast(exp.convert(empty_rate), "DOUBLE"))
+    yield shown(metric.name, "NUMBER", rate)
+    if question.include_components:
+        yield shown(f"{metric.name}_NUMERATOR", "INTEGER", total(counted))
+        yield shown(f"{metric.name}_DENOMINATOR", "INTEGER", total(metric.denominator))

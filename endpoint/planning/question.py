@@ -19,7 +19,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
-    StringConstraints,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -150,6 +149,15 @@ def _read_moment(value: object) -> datetime:
     return moment
 
 
+def _checked_text(text: str) -> str:
+    # JSON can spell half a surrogate pair; no stored text has one, and none could be bound.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _refusal("must be valid Unicode text") from None
+    return text
+
+
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -160,7 +168,7 @@ Moment = Annotated[
     PlainValidator(_read_moment),
     WithJsonSchema({"type": "string", "examples": ["2026-05-05T00:00:00.000+0000"]}),
 ]
-Text = Annotated[str, StringConstraints(strict=True)]
+Text = Annotated[str, AfterValidator(_checked_text)]
 Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 ChannelCode = _one_of("channelCodes")

@@ -57,10 +57,14 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a landing zone holds: files to read, and how many were left alone."""
+    """What a landing zone holds: files to read, and how many were left alone.
+
+    unlisted: what is wrong with each folder whose files could not be listed, in words.
+    """
 
     files: tuple[LandingFile, ...]
     left_alone: int
+    unlisted: tuple[str, ...] = ()
 
 
 def state_of(path: Path) -> FileState:
@@ -83,27 +87,51 @@ def list_landing(landing: Path) -> Listing:
         )
     files: list[LandingFile] = []
     left_alone = 0
+    unlisted: list[str] = []
     for stream in streams():
-        for folder, folders, names in os.walk(landing / stream):
-            left_alone += sum(name.startswith((".", "_")) for name in folders)
-            folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+        for folder, folders, names in _walk(landing / stream, unlisted):
+            left_alone += sum(_is_hidden(name) for name in folders)
+            folders[:] = sorted(name for name in folders if not _is_hidden(name))
             for name in sorted(names):
                 found = _landing_file(landing, stream, Path(folder) / name)
                 if found is None:
                     left_alone += 1
                 else:
                     files.append(found)
-    return Listing(tuple(files), left_alone)
+    return Listing(tuple(files), left_alone, tuple(unlisted))
+
+
+def _walk(top: Path, unlisted: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """os.walk through linked folders too, but into no folder twice, so that loops of links end."""
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            unlisted.append(f"{error.filename} could not be listed ({error.strerror})")
+
+    seen = set()
+    for folder, folders, names in os.walk(top, followlinks=True, onerror=note):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield folder, folders, names
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "_"))
 
 
 def _landing_file(landing: Path, stream: str, path: Path) -> LandingFile | None:
-    if path.name.startswith((".", "_")):
+    if _is_hidden(path.name):
         return None
     for ending, (format_, compression) in ENDINGS.items():
         if path.name.endswith(ending):
             try:
+                if not path.is_file():  # a link to nowhere, or a pipe, which could keep us waiting
+                    return None
                 state = state_of(path)
-            except OSError:  # a link to nowhere, or a file removed since it was listed
+            except OSError:  # removed since it was listed
                 return None
             # A name that is not UTF-8 cannot be kept as text; its odd bytes are spelled out.
             name = os.fsencode(path.relative_to(landing)).decode("utf-8", "backslashreplace")
@@ -132,7 +160,8 @@ def readable_copy(file: LandingFile, folder: Path, name: str) -> Path:
         raise UnreadableFile(f"is empty, which no {file.compression} file is")
     try:
         with (
-            pa.input_stream(str(file.path), compression=file.compression) as packed,
+            file.path.open("rb") as content,
+            pa.input_stream(content, compression=file.compression) as packed,
             copy.open("wb") as plain,
         ):
             while chunk := packed.read(_CHUNK):
@@ -147,13 +176,9 @@ def readable_copy(file: LandingFile, folder: Path, name: str) -> Path:
 
 
 def count_lines(path: Path) -> int:
-    """Line ends in the file, and one more if its last line has none."""
-    lines, last = 0, b"\n"
+    """Lines of the file that are not blank."""
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            lines += chunk.count(b"\n")
-            last = chunk[-1:]
-    return lines + (last != b"\n")
+        return sum(not line.isspace() for line in file)
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -6,7 +6,8 @@ that or nothing, and the next run goes on from raw.files.
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,7 @@ from orchestration.warehouse import create_raw_tables
 _GROUP_FILES = 128
 _GROUP_BYTES = 256 << 20
 _FUTURE = timedelta(hours=24)
+_TRIED_AGAIN = "it is tried again at the next run"
 
 
 @dataclass
@@ -114,6 +116,7 @@ class Loader:
                 f"The landing zone {self._settings.landing_path} holds no file to load; drop files "
                 "into messages/, events/ and accounts/, or let `msgmetrics demo` write some."
             )
+        report.remarks.extend(f"{reason}; {_TRIED_AGAIN}." for reason in listing.unlisted)
         try:
             new = self._new_files(listing.files, report, rehash=rehash)
             done, total = 0, sum(file.state.size for file, _ in new)
@@ -161,8 +164,7 @@ class Loader:
                 hash_ = content_hash(file.path)
             except OSError as error:
                 report.remarks.append(
-                    f"{file.name} could not be opened ({error.strerror}); it is tried again at the "
-                    "next run."
+                    f"{file.name} could not be opened ({error.strerror}); {_TRIED_AGAIN}."
                 )
                 continue
             if (file.name, state.size, hash_) in by_content:
@@ -183,12 +185,9 @@ class Loader:
         (next_id,) = self._fetch("select coalesce(max(file_id), 0) + 1 from raw.files")
         arrivals = []
         for file_id, (file, hash_) in enumerate(group, start=next_id):
-            try:
-                arrivals.append(
-                    _Arrival(file_id, file, hash_, readable_copy(file, self._work, str(file_id)))
-                )
-            except UnreadableFile as error:
-                self._quarantine_file(file_id, file, hash_, str(error), report)
+            with self._reading(file_id, file, hash_, report):
+                copy = readable_copy(file, self._work, str(file_id))
+                arrivals.append(_Arrival(file_id, file, hash_, copy))
         for signature, alike in self._by_signature(arrivals, report):
             broken = self._load_together(alike, signature, report)
             for arrival in broken:
@@ -202,7 +201,7 @@ class Loader:
         """Arrivals that one statement can read: CSV with one header, Parquet with one schema."""
         alike: dict[tuple, list[_Arrival]] = {}
         for arrival in arrivals:
-            try:
+            with self._reading(arrival.file_id, arrival.file, arrival.hash, report):
                 match arrival.file.format:
                     case "csv":
                         signature: tuple = readers.csv_header(arrival.copy)
@@ -210,12 +209,7 @@ class Loader:
                         signature = readers.parquet_columns(self._connection, arrival.copy)
                     case _:
                         signature = ()
-            except UnreadableFile as error:
-                self._quarantine_file(
-                    arrival.file_id, arrival.file, arrival.hash, str(error), report
-                )
-                continue
-            alike.setdefault(signature, []).append(arrival)
+                alike.setdefault(signature, []).append(arrival)
         return list(alike.items())
 
     def _load_together(
@@ -227,7 +221,7 @@ class Loader:
         match arrivals[0].file.format:
             case "jsonl":
                 sql = readers.jsonl_fast(stream, paths)
-            case "csv" if not signature:
+            case "csv" if len(signature) < 2:  # a blank line in it and a value of blanks look alike
                 return arrivals
             case "csv":
                 sql = readers.csv_fast(stream, paths, signature)
@@ -239,7 +233,7 @@ class Loader:
                 {"latest": self._latest},
             )
             counted = self._counted_records(arrivals)
-        except duckdb.Error:
+        except (duckdb.Error, OSError):
             return arrivals
         arrived = {
             file_id: (records, refused)
@@ -255,7 +249,7 @@ class Loader:
         with self._transaction():
             kept = []
             for arrival in whole:
-                if self._is_unchanged(arrival, report):
+                if self._is_unchanged(arrival.file, report):
                     records, _ = arrived.get(arrival.file_id, (0, 0))
                     self._record_file(arrival, report, records=records, loaded=records)
                     kept.append(arrival.file_id)
@@ -266,19 +260,12 @@ class Loader:
     def _counted_records(self, arrivals: list[_Arrival]) -> dict[int, int]:
         """Records by file as another way of counting finds them, where there is one.
 
-        JSON Lines: line ends counted in the bytes, less the blank lines that the reader saw.
+        JSON Lines: the lines that are not blank.
         Parquet: the number of rows that the file's footer states.
         """
         format_ = arrivals[0].file.format
         if format_ == "jsonl":
-            blank = dict(
-                self._connection.execute(
-                    "select regexp_extract(filename, '([0-9]+)\\.[a-z]+$', 1)::integer, "
-                    "count(*) filter (line is null or trim(line, e' \\t\\r\\n') = '') "
-                    f"from {readers.jsonl_lines([a.copy for a in arrivals])} group by 1"
-                ).fetchall()
-            )
-            return {a.file_id: count_lines(a.copy) - blank.get(a.file_id, 0) for a in arrivals}
+            return {arrival.file_id: count_lines(arrival.copy) for arrival in arrivals}
         if format_ == "parquet":
             return {
                 a.file_id: self._fetch(
@@ -294,19 +281,31 @@ class Loader:
     def _load_alone(self, arrival: _Arrival, signature: tuple, report: LoadReport) -> None:
         """Loads one file record by record, the broken ones into quarantine."""
         stream = streams()[arrival.file.stream]
+        with (
+            self._reading(arrival.file_id, arrival.file, arrival.hash, report),
+            self._transaction(),
+        ):
+            if arrival.file.format == "parquet":
+                records, loaded = self._take_parquet(stream, arrival, signature, report)
+            else:
+                records, loaded = self._take_text(stream, arrival, signature, report)
+            if state_of(arrival.file.path) != arrival.file.state:
+                raise ChangedWhileRead
+            self._record_file(arrival, report, records=records, loaded=loaded)
+
+    @contextmanager
+    def _reading(
+        self, file_id: int, file: LandingFile, hash_: str, report: LoadReport
+    ) -> Iterator[None]:
+        """What becomes of a file that the block cannot read: quarantine, or the next run's turn."""
         try:
-            with self._transaction():
-                if arrival.file.format == "parquet":
-                    records, loaded = self._take_parquet(stream, arrival, signature, report)
-                else:
-                    records, loaded = self._take_text(stream, arrival, signature, report)
-                if not self._is_unchanged(arrival, report):
-                    raise ChangedWhileRead
-                self._record_file(arrival, report, records=records, loaded=loaded)
-        except ChangedWhileRead:
-            return
-        except UnreadableFile as error:
-            self._quarantine_file(arrival.file_id, arrival.file, arrival.hash, str(error), report)
+            yield
+        except (UnreadableFile, ChangedWhileRead, OSError) as error:
+            if not self._is_unchanged(file, report):
+                return
+            if not isinstance(error, UnreadableFile):
+                raise
+            self._quarantine_file(file_id, file, hash_, str(error), report)
 
     def _take_parquet(
         self, stream: Stream, arrival: _Arrival, columns: tuple, report: LoadReport
@@ -318,9 +317,7 @@ class Loader:
                 {"latest": self._latest},
             )
         except duckdb.Error as error:
-            raise UnreadableFile(
-                f"is not a readable Parquet file ({str(error).splitlines()[0]})"
-            ) from None
+            raise readers.unreadable_parquet(error) from None
         return self._take_arrived(stream, arrival, report)
 
     def _take_text(
@@ -447,16 +444,14 @@ class Loader:
             ],
         )
 
-    def _is_unchanged(self, arrival: _Arrival, report: LoadReport) -> bool:
+    def _is_unchanged(self, file: LandingFile, report: LoadReport) -> bool:
         """Whether the landing file still is what was hashed."""
         try:
-            unchanged = state_of(arrival.file.path) == arrival.file.state
+            unchanged = state_of(file.path) == file.state
         except OSError:
             unchanged = False
         if not unchanged:
-            report.remarks.append(
-                f"{arrival.file.name} was written to while it was read; it is left for the next run."
-            )
+            report.remarks.append(f"{file.name} was written to while it was read; {_TRIED_AGAIN}.")
         return unchanged
 
     def _transaction(self) -> "_Transaction":

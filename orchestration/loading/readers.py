@@ -10,13 +10,14 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from orchestration.loading.landing import UnreadableFile, text_lines
-from orchestration.loading.records import Stream, is_borne
+from orchestration.loading.records import Stream, is_borne, plain_number
 
 # A line may be this long in the fast way (bytes); a longer one sends its file the careful way.
 _LONGEST_LINE = 2 << 20
@@ -99,8 +100,14 @@ def _object(members: Iterable[tuple[str, str]]) -> str:
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     """What the SQL of this module needs of a connection."""
     connection.execute("set timezone = 'UTC'")
+    for name in ("strict_json", "plain_number", "other_members"):
+        with suppress(duckdb.InvalidInputException):  # it is there if this connection loaded before
+            connection.remove_function(name)
     connection.create_function(
         "strict_json", strict_json, ["varchar", "varchar[]"], "varchar", null_handling="special"
+    )
+    connection.create_function(
+        "plain_number", plain_number, ["varchar"], "varchar", null_handling="special"
     )
     connection.create_function("other_members", other_members, ["varchar", "varchar[]"], "varchar")
 
@@ -109,8 +116,12 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _path_list(paths: list[Path]) -> str:
-    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
+    return "[" + ", ".join(_literal(str(path)) for path in paths) + "]"
 
 
 def _file_id(column: str) -> str:
@@ -195,7 +206,7 @@ def jsonl_lines(paths: list[Path]) -> str:
     return (
         f"read_csv({_path_list(paths)}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, "
         "header = false, delim = e'\\x1f', quote = '', escape = '', "
-        f"max_line_size = {_LONGEST_LINE}, filename = true)"
+        f"max_line_size = {_LONGEST_LINE}, filename = true, hive_partitioning = false)"
     )
 
 
@@ -239,15 +250,20 @@ def csv_header(path: Path) -> tuple[str, ...]:
     Raises UnreadableFile where a name stands twice: no one could say which column is meant.
     """
     csv.field_size_limit(1 << 30)
-    lines = (text for _, text in text_lines(path))
+    reader = csv.reader((text for _, text in text_lines(path)), strict=True)
     try:
-        header = next(csv.reader(lines, strict=True), [])
+        header = next(filter(_is_filled, reader), [])
     except csv.Error as error:
         raise UnreadableFile(f"has no readable header ({error})") from None
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise UnreadableFile(f"names {', '.join(twice)} twice in its header")
     return tuple(header)
+
+
+def _is_filled(row: list[str]) -> bool:
+    """Whether a row of a CSV file is not just a blank line."""
+    return len(row) > 1 or bool(row and row[0].strip(" \t\r\n"))
 
 
 def _csv_extra(stream: Stream, header: tuple[str, ...]) -> str:
@@ -260,16 +276,14 @@ def _csv_extra(stream: Stream, header: tuple[str, ...]) -> str:
     if not unknown:
         return "null::varchar"
     any_filled = " or ".join(f"nullif({column}, '') is not null" for _, column in unknown)
-    pairs = ", ".join(
-        f"'{name.replace(chr(39), chr(39) * 2)}', {column}" for name, column in unknown
-    )
+    pairs = ", ".join(f"{_literal(name)}, {column}" for name, column in unknown)
     return f"case when {any_filled} then json_object({pairs})::varchar end"
 
 
 def _csv_fields(stream: Stream, header: tuple[str, ...]) -> str:
     position = {name: f"c{index}" for index, name in enumerate(header)}
     return ",\n        ".join(
-        f"nullif({position[name]}, '') as {name}" if name in position else f"null::varchar as {name}"
+        (f"nullif({position[name]}, '')" if name in position else "null::varchar") + f" as {name}"
         for name in stream.field_names
     )
 
@@ -288,7 +302,7 @@ def csv_fast(stream: Stream, paths: list[Path], header: tuple[str, ...]) -> str:
     from read_csv(
         {_path_list(paths)}, columns = {{{columns}}}, auto_detect = false, header = true,
         delim = ',', quote = '"', escape = '"', strict_mode = true, null_padding = false,
-        max_line_size = {_LONGEST_LINE}, filename = true
+        max_line_size = {_LONGEST_LINE}, filename = true, hive_partitioning = false
     )
     """
 
@@ -332,7 +346,7 @@ def _csv_records(path: Path, width: int) -> Iterator[tuple[int, str, str | None,
             yield text
 
     reader = csv.reader(lines(), strict=True)
-    next(reader, None)  # the header, which csv_header has read
+    next(filter(_is_filled, reader), None)  # the header, which csv_header has read
     while True:
         consumed.clear()
         refused, values = None, []
@@ -343,9 +357,9 @@ def _csv_records(path: Path, width: int) -> Iterator[tuple[int, str, str | None,
         except csv.Error as error:
             refused = f"is not a CSV row ({error})"
         raw = "".join(consumed)
+        if not raw.strip(" \t\r\n"):
+            continue
         if refused is None and len(values) != width:
-            if not raw.strip(" \t\r\n"):
-                continue
             refused = f"has {len(values)} fields where the header has {width}"
         if refused is not None:
             values = [""] * width
@@ -365,18 +379,48 @@ def _csv_batch(rows: list[tuple[int, str, str | None, list[str]]], width: int) -
 
 # --- Parquet ---------------------------------------------------------------------------------
 
+_NOT_THE_FILES_FAULT = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.FatalException,
+    duckdb.OutOfMemoryException,
+    duckdb.ParserException,
+)
+
 
 def parquet_columns(
     connection: duckdb.DuckDBPyConnection, path: Path
 ) -> tuple[tuple[str, str], ...]:
-    """(name, type) of each column. Raises UnreadableFile."""
+    """(name, type) of each column.
+
+    Raises UnreadableFile, also where two columns have one name: DuckDB, to which large and small
+    letters are the same, calls the second one x_1, and no one could say which is meant.
+    """
     try:
         described = connection.execute(
-            f"describe select * from read_parquet({_path_list([path])}, binary_as_string = true)"
+            "describe select * from read_parquet(?, binary_as_string = true, "
+            "hive_partitioning = false)",
+            [str(path)],
         ).fetchall()
+        schema = connection.execute("select name from parquet_schema(?)", [str(path)]).fetchall()
     except duckdb.Error as error:
-        raise UnreadableFile(f"is not a readable Parquet file ({_first_line(error)})") from None
-    return tuple((str(name), str(type_)) for name, type_, *_ in described)
+        raise unreadable_parquet(error) from None
+    columns = tuple((str(name), str(type_)) for name, type_, *_ in described)
+    renamed = sorted({name for name, _ in columns} - {name for (name,) in schema})
+    if renamed:
+        raise UnreadableFile(
+            f"has two columns of one name, large and small letters being the same "
+            f"({', '.join(renamed)} is the second)"
+        )
+    return columns
+
+
+def unreadable_parquet(error: duckdb.Error) -> Exception:
+    """What an error of DuckDB says of the Parquet file, or the error if it says nothing of it."""
+    if isinstance(error, _NOT_THE_FILES_FAULT):
+        return error
+    first_line = str(error).strip().splitlines()[0]
+    return UnreadableFile(f"is not a readable Parquet file ({first_line})")
 
 
 def parquet(
@@ -384,6 +428,9 @@ def parquet(
 ) -> str:
     """SQL: the records of Parquet files that have these columns; careful: with row and raw text."""
     types = dict(columns)
+    file_name = "landing file"
+    while file_name in types:
+        file_name += "_"
     nested = [
         name
         for name in stream.field_names
@@ -394,7 +441,8 @@ def parquet(
         if name not in types or name in nested:
             fields.append(f"null::varchar as {name}")
         elif types[name] == "TIMESTAMP WITH TIME ZONE":
-            fields.append(f"strftime({_quoted(name)}::timestamp, '%Y-%m-%dT%H:%M:%S.%fZ') as {name}")
+            instant = f"{_quoted(name)}::timestamp"
+            fields.append(f"strftime({instant}, '%Y-%m-%dT%H:%M:%S.%fZ') as {name}")
         else:
             fields.append(f"nullif({_quoted(name)}::varchar, '') as {name}")
     refused = "null::varchar"
@@ -409,28 +457,34 @@ def parquet(
     unknown = [name for name in types if name not in stream.field_names]
     extra = "null::varchar"
     if unknown:
-        pairs = ", ".join(f"'{n.replace(chr(39), chr(39) * 2)}', {_quoted(n)}" for n in unknown)
         any_filled = " or ".join(f"{_quoted(name)} is not null" for name in unknown)
-        extra = f"case when {any_filled} then json_object({pairs})::varchar end"
-    raw = "null::varchar"
-    if careful:
-        pairs = ", ".join(f"'{n.replace(chr(39), chr(39) * 2)}', {_quoted(n)}" for n in types)
-        raw = f"json_object({pairs})::varchar"
+        extra = f"case when {any_filled} then {_json_object(unknown, types)} end"
+    raw = _json_object(list(types), types) if careful else "null::varchar"
     names = ",\n        ".join(fields)
     return f"""
     select
-        {_file_id("landing_file_name")} as file_id,
-        {"file_row_number + 1" if careful else "null::bigint"} as row_number,
+        {_file_id(_quoted(file_name))} as file_id,
+        {"row_number() over ()" if careful else "null::bigint"} as row_number,
         {raw} as raw,
         {extra} as extra,
         {refused} as refused,
         {names}
     from read_parquet(
         {_path_list(paths)}, binary_as_string = true, hive_partitioning = false,
-        filename = 'landing_file_name', file_row_number = true
+        filename = '{file_name}'
     )
     """
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _json_object(names: list[str], types: dict[str, str]) -> str:
+    """SQL: these columns as one JSON object, a number that JSON does not know as its text."""
+    pairs = []
+    for name in names:
+        value = _quoted(name)
+        if types[name] in ("FLOAT", "DOUBLE"):
+            value = (
+                f"case when isfinite({value}) then to_json({value}) "
+                f"else to_json({value}::varchar) end"
+            )
+        pairs.append(f"{_literal(name)}, {value}")
+    return f"json_object({', '.join(pairs)})::varchar"

@@ -8,6 +8,7 @@ sender type of a channel) are staging's, not ours: raw tables keep what came.
 import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 
 from msgmetrics.settings import PROJECT_ROOT
@@ -17,7 +18,8 @@ _TIMESTAMP = (
     r"\d{4}-\d{2}-\d{2}[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?"
     r"(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)"
 )
-_NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?"
+_NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
+_MOST_DIGITS = 100
 _EARLIEST = "timestamp '2000-01-01'"
 
 
@@ -114,9 +116,7 @@ def streams() -> Mapping[str, Stream]:
         (
             Field("event_id", required=True, max_length=256),
             Field("message_id", required=True, max_length=256),
-            Field(
-                "event_type", "code", required=True, codes=_codes("event_types", "event_type")
-            ),
+            Field("event_type", "code", required=True, codes=_codes("event_types", "event_type")),
             Field("occurred_at", "timestamp", required=True),
             Field("status", only_for=status_bearing),
             Field("error_code", only_for=status_bearing),
@@ -158,10 +158,12 @@ def _typed(field: Field) -> str:
     """SQL that turns the field's text into its type, null where it is no such value."""
     text = f'"{field.name}"'
     number = f"regexp_full_match({text}, {_literal(_NUMBER)})"
+    plain = f"case when regexp_matches({text}, '[eE]') then plain_number({text}) else {text} end"
     match field.kind:
         case "text":
             if field.pattern:
-                return f"case when regexp_full_match({text}, {_literal(field.pattern)}) then {text} end"
+                matches = f"regexp_full_match({text}, {_literal(field.pattern)})"
+                return f"case when {matches} then {text} end"
             if field.max_length:
                 return f"case when length({text}) <= {field.max_length} then {text} end"
             return text
@@ -176,38 +178,48 @@ def _typed(field: Field) -> str:
                 f"then make_timestamp(epoch_us(try_cast({whole} as timestamptz))) end"
             )
         case "int16" | "int32" | "int64":
-            value = f"try_cast({text} as decimal(38, 6))"
+            value = f"try_cast({plain} as decimal(38, 6))"
             bound = f" and {value} >= {field.minimum}" if field.minimum is not None else ""
-            plain = f"try_cast({text} as {field.column_type})"
+            usual = f"try_cast({text} as {field.column_type})"
             if bound:
-                plain = f"case when {plain} >= {field.minimum} then {plain} end"
+                usual = f"case when {usual} >= {field.minimum} then {usual} end"
             # The usual spelling is cheap to see; all others take the second branch.
             return (
-                f"case when regexp_full_match({text}, '[0-9]{{1,18}}') then {plain} "
-                f"when {number} and {_no_more_places(text, 0)} and {value} = trunc({value})"
-                f"{bound} then try_cast({value} as {field.column_type}) end"
+                f"case when regexp_full_match({text}, '[0-9]{{1,18}}') then {usual} "
+                f"when {number} and {_no_more_places(plain, 0)}{bound} "
+                f"then try_cast({value} as {field.column_type}) end"
             )
         case "decimal":
-            value = f"try_cast({text} as decimal(38, 18))"
+            value = f"try_cast({plain} as decimal(38, 6))"
             bound = f" and {value} >= {field.minimum}" if field.minimum is not None else ""
             return (
                 f"case when regexp_full_match({text}, '[0-9]{{1,12}}(\\.[0-9]{{1,6}})?') "
                 f"then try_cast({text} as {field.column_type}) "
-                f"when {number} and {_no_more_places(text, 6)} "
-                f"and {value} = try_cast({value} as decimal(38, 6))"
-                f"{bound} and {value} < 1000000000000 then try_cast({value} as {field.column_type}) end"
+                f"when {number} and {_no_more_places(plain, 6)}{bound} "
+                f"then try_cast({value} as {field.column_type}) end"
             )
         case "boolean":
             return f"case lower({text}) when 'true' then true when 'false' then false end"
     raise ValueError(field.kind)
 
 
-def _no_more_places(text: str, places: int) -> str:
-    """A cast to decimal rounds, so digits beyond `places` that are no zeros are seen in the text.
+def _no_more_places(plain: str, places: int) -> str:
+    """A cast to decimal rounds, so digits beyond `places` are looked for in the text."""
+    return f"not regexp_matches({plain}, '\\.\\d{{{places}}}\\d*[1-9]')"
 
-    With an exponent the cast's own scale decides; its 18 places are more than any real price has.
+
+def plain_number(text: str) -> str | None:
+    """A number spelled without an exponent; None for what no field can hold.
+
+    Because DuckDB takes 1e-400 for 0. The SQL of this module calls it by its name.
     """
-    return f"not regexp_matches({text}, '^[^eE]*\\.\\d{{{places}}}\\d*[1-9][^eE]*$')"
+    try:
+        number = Decimal(text)
+    except ArithmeticError:
+        return None
+    if not number:
+        return "0"
+    return f"{number:f}" if abs(number.adjusted()) < _MOST_DIGITS else None
 
 
 def _expected(field: Field) -> str:
@@ -306,7 +318,7 @@ select
     case
         when refused is not null then refused
         when {is_refused} then array_to_string([
-            {(","+chr(10)+"            ").join(judgements)}
+            {("," + chr(10) + "            ").join(judgements)}
         ], '; ')
     end as reason
 from typed

@@ -333,16 +333,29 @@ class _Reader:
 
 
 def load_json_line(line: str) -> dict[str, object] | Refusal:
-    """The fields of one JSON Lines record, with numbers as Number; of repeated names the last."""
+    """The fields of one JSON Lines record, with numbers as Number.
+
+    Of repeated names the first counts, and half a surrogate pair anywhere breaks the line: JSON
+    leaves both open. Lines nested too deep for this reader, though not for the product, are not
+    for it.
+    """
 
     def no_such_constant(name: str) -> object:
         raise ValueError(f"{name} is not JSON")
 
+    def first_of_each(members: list[tuple[str, object]]) -> dict[str, object]:
+        return dict(reversed(members))
+
     try:
         value = json.loads(
-            line, parse_int=Number, parse_float=Number, parse_constant=no_such_constant
+            line,
+            parse_int=Number,
+            parse_float=Number,
+            parse_constant=no_such_constant,
+            object_pairs_hook=first_of_each,
         )
-    except (ValueError, RecursionError) as error:
+        json.dumps(value, ensure_ascii=False).encode()
+    except ValueError as error:
         return Refusal(None, f"not JSON: {error}")
     if not isinstance(value, dict):
         return Refusal(None, "not a JSON object")

@@ -1,2 +1,4 @@
-select *
-from {{ ref('fct_url_clicks') }}
+-- A view: it is the facts under their public name, which publishing copies and sorts.
+{{ config(materialized='view') }}
+
+select * from {{ ref('fct_url_clicks') }}

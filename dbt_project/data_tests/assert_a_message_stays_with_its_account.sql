@@ -1,0 +1,41 @@
+-- A message changes its account by a correction alone: a version that says when it was made, later
+-- than every record of another account. Otherwise two systems may be using one id.
+{{ config(severity='warn', meta={'dagster': {'ref': {'name': 'stg_messages'}}}) }}
+with
+
+contested as (
+
+    select message_id
+    from {{ source('raw', 'messages') }}
+    group by message_id
+    having min(account_key) <> max(account_key)
+
+),
+
+claims as (
+
+    select
+        message_id,
+        account_key,
+        max(updated_at) as corrected_at,
+        max(coalesce(updated_at, sent_at)) as claimed_at
+    from {{ source('raw', 'messages') }}
+    where message_id in (select message_id from contested)
+    group by message_id, account_key
+
+),
+
+last_claims as (
+
+    select *
+    from claims
+    qualify claimed_at = max(claimed_at) over (partition by message_id)
+
+)
+
+select
+    message_id,
+    string_agg(account_key, ', ' order by account_key) as account_keys
+from last_claims
+group by message_id
+having count(*) > 1 or bool_or(corrected_at is distinct from claimed_at)

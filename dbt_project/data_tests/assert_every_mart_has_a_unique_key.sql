@@ -1,0 +1,20 @@
+-- Null is a value of a mart's dimension, and of no other part of its key.
+{{ config(severity='error', tags=['agreement'], meta={'dagster': {'ref': {'name': 'messages'}}}) }}
+{%- set keys_of_tables = {'minutely': ['account_key', 'channel_code']} -%}
+{%- for mart in marts() -%}
+    {%- do keys_of_tables.update({'hourly_by_' ~ mart: mart_keys(mart), 'daily_by_' ~ mart: mart_keys(mart)}) -%}
+{%- endfor %}
+
+{% for table, keys in keys_of_tables.items() %}
+select
+    '{{ table }}' as mart,
+    period_start,
+    account_key,
+    channel_code,
+    {{ keys[-1] }}::varchar as last_key,
+    count(*) as copies
+from {{ ref(table) }}
+group by period_start, {{ keys | join(', ') }}
+having count(*) > 1 or period_start is null or account_key is null or channel_code is null
+{{ "union all" if not loop.last }}
+{% endfor %}

@@ -1,0 +1,73 @@
+"""Runs a plan and gives its rows.
+
+Rendering (printed times, what stands for null) is the callers' business.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow
+from sqlglot import exp
+
+from endpoint.planning.planner import Column, Plan
+
+
+class TooManyRowsError(Exception):
+    """The answer has more rows than the caller takes; `rows` says how many."""
+
+    def __init__(self, rows: int, most: int) -> None:
+        super().__init__(
+            f"The answer has {rows:,} rows, and {most:,} is the most: "
+            "ask for fewer dimensions, a shorter period or fewer values in the filters."
+        )
+        self.rows = rows
+        self.most = most
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The rows of a question, sorted.
+
+    table: columns of string, int64, double, decimal(38, 6) and timestamp (microseconds, UTC).
+    """
+
+    columns: tuple[Column, ...]
+    table: pyarrow.Table
+
+    def rows(self) -> list[list[Any]]:
+        """Rows of plain values: str, int, float, Decimal, aware datetime in UTC, None."""
+        columns = [column.to_pylist() for column in self.table.columns]
+        return [list(row) for row in zip(*columns, strict=True)]
+
+
+def run(
+    connection: duckdb.DuckDBPyConnection, plan: Plan, *, most_rows: int | None = None
+) -> Answer:
+    """The answer of a plan. Raises TooManyRowsError where it has more than `most_rows`."""
+    parameters = dict(plan.parameters)
+    statement = plan.statement
+    if most_rows is not None:
+        statement = statement.limit(most_rows + 1)
+    sql = statement.sql(dialect="duckdb")
+    table = connection.execute(sql, parameters).to_arrow_table()
+    if most_rows is not None and table.num_rows > most_rows:
+        raise TooManyRowsError(_count(connection, plan), most_rows)
+    return Answer(plan.columns, table.cast(_in_utc(table.schema)))
+
+
+def _count(connection: duckdb.DuckDBPyConnection, plan: Plan) -> int:
+    groups = plan.statement.copy()
+    groups.set("order", None)
+    statement = exp.select("count(*)").from_(groups.subquery("answer"))
+    found = connection.execute(statement.sql(dialect="duckdb"), dict(plan.parameters))
+    return found.fetchone()[0]
+
+
+def _in_utc(schema: pyarrow.Schema) -> pyarrow.Schema:
+    return pyarrow.schema(
+        field.with_type(pyarrow.timestamp("us", tz="UTC"))
+        if pyarrow.types.is_timestamp(field.type)
+        else field
+        for field in schema
+    )

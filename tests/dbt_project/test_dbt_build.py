@@ -1,0 +1,126 @@
+"""The dbt project is whole: it builds and passes its own tests, and says what it holds."""
+
+import re
+
+import duckdb
+import pytest
+from compiled import PROJECT, compiled_project
+from dbt.cli.main import dbtRunner
+from small_world import create_raw_records
+
+CHECKS = ("test", "unit_test")
+
+
+def nodes(kind: str) -> list[dict]:
+    manifest = compiled_project().manifest
+    section = {"unit_test": "unit_tests", "macro": "macros", "source": "sources"}.get(kind, "nodes")
+    return [
+        node
+        for node in manifest[section].values()
+        if node["resource_type"] == kind and node["package_name"] == "msgmetrics"
+    ]
+
+
+def catalogue(name: str) -> list[dict]:
+    import yaml
+
+    return yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"][name]
+
+
+def test_the_project_builds_and_passes_its_data_and_unit_tests(tmp_path, monkeypatch):
+    warehouse = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(str(warehouse)) as connection:
+        create_raw_records(connection)
+    monkeypatch.setenv("MSGMETRICS_WAREHOUSE", str(warehouse))
+    result = dbtRunner().invoke(
+        [
+            *("--warn-error-options", '{"error": "all"}'),
+            *("build", "--quiet", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
+            *("--target-path", str(tmp_path), "--log-path", str(tmp_path)),
+        ]
+    )
+    assert result.exception is None
+    outcomes = {one.node.name: one.status for one in result.result}
+    expected = {node["name"] for kind in ("model", "seed", *CHECKS) for node in nodes(kind)}
+    assert set(outcomes) == expected
+    assert {name for name, status in outcomes.items() if status not in ("success", "pass")} == set()
+
+
+def test_every_data_test_states_its_severity():
+    # dbt's own default is in capitals
+    assert {
+        node["name"]
+        for node in nodes("test")
+        if node["config"]["severity"] not in ("error", "warn")
+    } == set()
+
+
+def test_what_data_may_well_be_like_is_told_and_stops_nothing():
+    assert {node["name"] for node in nodes("test") if node["config"]["severity"] == "warn"} == {
+        "assert_a_message_stays_with_its_account",
+        "assert_all_codes_are_known",
+        "assert_all_costs_are_in_one_currency",
+        "assert_no_account_is_its_own_ancestor",
+        "assert_no_inbound_message_has_events",
+    }
+
+
+@pytest.mark.parametrize("kind", ["model", "seed", "source"])
+def test_every_description_ends_with_the_grain(kind):
+    assert {
+        node["name"]
+        for node in nodes(kind)
+        if not re.search(r"One row per [^.]*\.$", node["description"].strip())
+    } == set()
+
+
+def test_every_macro_is_described_with_its_arguments():
+    for macro in nodes("macro"):
+        source = re.search(
+            rf"(?:macro|test) {macro['name'].removeprefix('test_')}\(([^)]*)\)", macro["macro_sql"]
+        )
+        declared = [argument.split("=")[0].strip() for argument in source[1].split(",")]
+        described = [argument["name"] for argument in macro["arguments"]]
+        if macro["name"].startswith("test_"):
+            declared.remove("model")
+        assert macro["description"], macro["name"]
+        assert described == [name for name in declared if name], macro["name"]
+
+
+def test_every_dimension_has_an_hourly_and_a_daily_mart():
+    marts = {dimension["mart"] for dimension in catalogue("dimensions")}
+    built = {node["name"] for node in nodes("model") if "_by_" in node["name"]}
+    assert built & {name for name in built if node_is_mart(name)} == {
+        f"{grain}_by_{mart}" for grain in ("hourly", "daily") for mart in marts
+    }
+
+
+def node_is_mart(name: str) -> bool:
+    return name.startswith(("hourly_by_", "daily_by_"))
+
+
+def test_unit_tests_expect_a_value_and_a_null_of_every_metric():
+    rows = [
+        row
+        for unit_test in nodes("unit_test")
+        if unit_test["model"] == "hourly_by_channel"
+        for row in unit_test["expect"]["rows"]
+    ]
+    for metric in catalogue("metrics"):
+        column = metric["name"].lower()
+        values = [row[column] for row in rows if column in row]
+        assert any(value is not None for value in values), column
+        if metric["channels"] != "all" or "denominator" in metric:
+            assert None in values, column
+
+
+def test_unit_tests_expect_a_value_of_every_measure():
+    expected = {
+        column
+        for unit_test in nodes("unit_test")
+        if unit_test["model"] == "fct_messages"
+        for row in unit_test["expect"]["rows"]
+        for column, value in row.items()
+        if value
+    }
+    assert {measure["name"] for measure in catalogue("measures")} - expected == set()

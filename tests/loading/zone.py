@@ -1,0 +1,95 @@
+"""A landing zone with its warehouse: write files, load them, and look at what came of it.
+
+After every load the accounts of all files are checked, whatever the test is about.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgmetrics.settings import Settings
+from orchestration.loading.loader import Loader, LoadReport
+from orchestration.loading.records import streams
+from orchestration.warehouse import warehouse
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+_STREAMS = ("messages", "events", "accounts")
+
+Row = dict[str, object]
+
+
+class Zone:
+    """`root`/landing and a warehouse in `root`/home."""
+
+    def __init__(self, root: Path) -> None:
+        self.landing = root / "landing"
+        self.settings = Settings(home=root / "home", landing=self.landing, threads=2)
+
+    def write(self, name: str, content: bytes | str) -> Path:
+        """A landing file with this content, replaced in place if it is there."""
+        path = self.landing / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def load(self, *, rehash: bool = False, now: datetime = NOW) -> LoadReport:
+        with warehouse(self.settings) as connection:
+            loader = Loader(connection, self.settings, now=now, as_of=now)
+            report = loader.load(rehash=rehash)
+        assert not self.settings.work_dir.exists()
+        self.check_accounts()
+        return report
+
+    def query(self, sql: str) -> list[Row]:
+        with warehouse(self.settings) as connection:
+            result = connection.execute(sql)
+            names = [column[0] for column in result.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def rows(self, stream: str) -> list[Row]:
+        return self.query(f"select * from raw.{stream}")
+
+    def files(self) -> list[Row]:
+        return self.query("select * from raw.files order by file_id")
+
+    def quarantine(self) -> list[Row]:
+        """Refused records and files, in the order of their files and rows."""
+        return self.query("select * from raw.quarantine order by path, row_number, file_id")
+
+    def check_accounts(self) -> None:
+        """Records in = records loaded + records quarantined, file by file, as the rows say."""
+        loaded = Counter(
+            row["file_id"] for stream in _STREAMS for row in self.query(
+                f"select file_id from raw.{stream}"
+            )
+        )  # fmt: skip
+        quarantine = self.quarantine()
+        refused = Counter(row["file_id"] for row in quarantine if row["row_number"] is not None)
+        whole = Counter(row["file_id"] for row in quarantine if row["row_number"] is None)
+        files = self.files()
+        for file in files:
+            id_ = file["file_id"]
+            assert file["loaded"] == loaded.pop(id_, 0)
+            assert file["quarantined"] == refused.pop(id_, 0)
+            assert file["records"] == file["loaded"] + file["quarantined"]
+            assert (file["status"] == "unreadable") == bool(file["reason"]) == bool(whole.pop(id_, 0))
+        assert not loaded + refused + whole
+        identities = [(file["path"], file["size"], file["content_hash"]) for file in files]
+        assert len(set(identities)) == len(identities)
+
+    def content(self) -> dict[str, Counter]:
+        """All that was loaded and refused, as multisets that tell nothing of ids and loads."""
+        paths = "join raw.files using (file_id)"
+        queries = {
+            "quarantine": "select stream, path, row_number, raw_text, reason from raw.quarantine",
+            "files": "select path, size, content_hash, status, reason, records, loaded from raw.files",
+        } | {
+            name: f"select path, {', '.join(stream.field_names)}, extra from raw.{name} {paths}"
+            for name, stream in streams().items()
+        }
+        return {
+            name: Counter(tuple(row.values()) for row in self.query(sql))
+            for name, sql in queries.items()
+        }

@@ -1,0 +1,194 @@
+"""From landing files to a served number, by the real command line, Dagster, dbt and HTTP."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import duckdb
+import httpx
+import pytest
+from pipeline.conftest import Home
+
+from msgmetrics.catalogue import catalogue
+
+
+@contextlib.contextmanager
+def served(home: Home) -> Iterator[str]:
+    """The endpoint of this home on a free port; stopped by its process id."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "msgmetrics.cli", "serve", "--port", str(port)],
+        env=home.environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        base = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{base}/readyz").status_code == 200:
+                    break
+            time.sleep(0.1)
+        yield base
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_every_valid_message_is_published_and_every_broken_record_is_kept_aside(home: Home) -> None:
+    status = json.loads(home.msgmetrics("status", "--json").stdout)
+    assert status["messages"] == 4000
+    assert status["records_quarantined"] == 14
+    assert status["files_unreadable"] == 1
+    assert status["snapshot"] and status["disk_bytes"] > 0
+
+
+def test_all_marts_are_published_with_all_their_metrics(home: Home) -> None:
+    known = catalogue()
+    with duckdb.connect(str(home.published), read_only=True) as published:
+        for grain in ("hourly", "daily"):
+            for mart in known.marts:
+                columns = {
+                    name for name, *_ in published.execute(f"describe {grain}_by_{mart}").fetchall()
+                }
+                expected = {m.column for m in known.metrics.values() if m.url or mart != "url"}
+                assert expected <= columns, mart
+
+
+def test_the_published_file_holds_no_end_user_address(home: Home) -> None:
+    with duckdb.connect(str(home.path / "warehouse.duckdb"), read_only=True) as warehouse:
+        addresses = [
+            address
+            for (address,) in warehouse.execute(
+                "select distinct case when direction = 'OUTBOUND' then recipient else sender end "
+                "from staging.stg_messages using sample 300"
+            ).fetchall()
+        ]
+    with duckdb.connect(str(home.published), read_only=True) as published:
+        for (table,) in published.execute("select table_name from duckdb_tables()").fetchall():
+            found = published.execute(
+                f"select count(*) from (select unnest([columns(*)::varchar]) as value "
+                f"from {table}) where list_contains($addresses, value)",
+                {"addresses": addresses},
+            ).fetchone()
+            assert found == (0,), table
+
+
+def test_a_served_number_is_the_published_number(home: Home) -> None:
+    with duckdb.connect(str(home.published), read_only=True) as published:
+        account, expected = published.execute(
+            "select account_key, sum(messages_in)::bigint from daily_by_channel "
+            "inner join accounts using (account_key) where parent_account_key is not null "
+            "and account_key not in (select parent_account_key from accounts "
+            "where parent_account_key is not null) "
+            "group by 1 order by 2 desc, 1 limit 1"
+        ).fetchone()
+    created = home.msgmetrics("keys", "create", "--account", account, "--scope", "metrics:read")
+    key = created.stdout.strip()
+    assert created.stdout == f"{key}\n" and key.startswith("am_live_")
+    with served(home) as base:
+        answer = httpx.get(
+            f"{base}/v1/metrics/inbound",
+            params={
+                "metric": "received",
+                "granularity": "day",
+                "from": "2026-05-01T00:00:00Z",
+                "to": "2026-05-06T00:00:00Z",
+            },
+            headers={"Authorization": f"Bearer {key}"},
+        )
+        assert answer.status_code == 200
+        assert sum(bucket["value"] for bucket in answer.json()["data"]["buckets"]) == expected
+        assert home.msgmetrics("keys", "revoke", key[:14]).returncode == 0
+        refused = httpx.get(
+            f"{base}/v1/metrics/inbound?metric=received",
+            headers={"Authorization": f"Bearer {key}"},
+        )
+        assert refused.status_code == 401
+
+
+def test_no_key_is_stored_in_the_clear(home: Home) -> None:
+    with duckdb.connect(str(home.published), read_only=True) as published:
+        (account,) = published.execute("select min(account_key) from accounts").fetchone()
+    key = home.msgmetrics(
+        "keys", "create", "--account", account, "--scope", "metrics:read"
+    ).stdout.strip()
+    for path in (home.path / "endpoint").iterdir():
+        assert key.encode() not in path.read_bytes()
+
+
+def test_a_key_for_an_unknown_account_is_refused_in_one_sentence(home: Home) -> None:
+    done = home.msgmetrics("keys", "create", "--account", "nobody", "--scope", "metrics:read")
+    assert done.returncode == 2 and done.stdout == ""
+    assert "nobody" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_quarantine_shows_file_row_reason_and_raw_text(home: Home) -> None:
+    listed = json.loads(home.msgmetrics("quarantine", "list", "--json").stdout)
+    assert listed["total"] == 15
+    whole_file = [entry for entry in listed["entries"] if entry["row_number"] is None]
+    assert len(whole_file) == 1 and whole_file[0]["path"].endswith(".gz")
+    one = next(entry for entry in listed["entries"] if entry["row_number"] is not None)
+    shown = json.loads(
+        home.msgmetrics("quarantine", "show", str(one["quarantine_id"]), "--json").stdout
+    )
+    assert shown == one and shown["raw_text"] and shown["reason"]
+
+
+def test_a_second_pass_over_the_same_files_changes_only_the_snapshot(home: Home) -> None:
+    def contents() -> dict[str, list]:
+        with duckdb.connect(str(home.published), read_only=True) as published:
+            names = [n for (n,) in published.execute("select table_name from duckdb_tables()").fetchall()]
+            return {
+                name: published.execute(f"select * from {name} order by all").fetchall()
+                for name in names
+                if name != "snapshots"
+            }
+
+    before = contents()
+    as_of = json.loads(home.msgmetrics("status", "--json").stdout)["as_of"]
+    done = home.msgmetrics("run", "--json")
+    assert done.returncode == 0, done.stderr
+    after = json.loads(home.msgmetrics("status", "--json").stdout)
+    assert contents() == before
+    assert after["as_of"] > as_of and after["records_quarantined"] == 14
+
+
+@pytest.mark.parametrize("moment", ["tomorrow", "2026-05-05T10:00:00", "2999-01-01T00:00:00Z"])
+def test_an_unusable_as_of_is_refused_in_one_sentence(home: Home, moment: str) -> None:
+    done = home.msgmetrics("run", "--as-of", moment)
+    assert done.returncode == 2 and moment in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_landing_zone_that_does_not_exist_is_one_sentence(tmp_path) -> None:
+    home = Home(tmp_path / "nothing")
+    done = home.msgmetrics("run")
+    assert done.returncode == 2
+    assert "does not exist" in done.stderr and "MSGMETRICS_LANDING" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_landing_zone_is_published_as_nothing_with_a_hint(tmp_path) -> None:
+    home = Home(tmp_path)
+    home.landing.mkdir()
+    done = home.msgmetrics("run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["messages"] == 0
+    assert "holds no file to load" in " ".join(done.stderr.split())
+    status = json.loads(home.msgmetrics("status", "--json").stdout)
+    assert datetime.fromisoformat(status["as_of"]) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("MSGMETRICS_CURRENCY", "dollars"), ("MSGMETRICS_RATE_LIMIT", "many")],
+)
+def test_an_unusable_setting_is_one_sentence(tmp_path, variable: str, value: str) -> None:
+    done = Home(tmp_path).msgmetrics("status", **{variable: value})
+    assert done.returncode == 2 and variable in done.stderr and "Traceback" not in done.stderr
