@@ -11,6 +11,7 @@
     parameters.py      reads query strings and timestamps, collects violations
     rendering.py       JSON with exact decimals, timestamps as text
     windows.py         arithmetic of fixed time buckets
+    planning/          any question: which table answers it, and the SQL
     fixed_buckets.py   GET /v1/metrics/inbound and /v1/metrics/messages
     documentation.py   what /openapi.json says of parameters and answers
 

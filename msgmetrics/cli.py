@@ -6,6 +6,7 @@ can cause is one sentence and exit code 2.
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import click
@@ -160,6 +161,52 @@ def status(as_json: AsJson = False) -> None:
         print_json(state)
         return
     show_table("msgmetrics", ["what", "value"], [(key, value) for key, value in state.items()])
+
+
+@app.command()
+def query(
+    metrics: Annotated[list[str], typer.Option(help="Metrics, repeated or with commas.")],
+    since: Annotated[
+        str, typer.Option("--from", help="Start of sending, inclusive: ISO 8601 or a day (UTC).")
+    ],
+    until: Annotated[
+        str | None, typer.Option("--to", help="End of sending, exclusive (default: now).")
+    ] = None,
+    by: Annotated[list[str] | None, typer.Option(help="Dimensions, repeated or with commas.")] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            help="name=value,value with a name of filterBy; durations as name=FROM..TO; repeatable.",
+        ),
+    ] = None,
+    account: Annotated[list[str] | None, typer.Option(help="Accounts (default: all).")] = None,
+    subaccounts: Annotated[bool, typer.Option("--subaccounts", help="And those below.")] = False,
+    components: Annotated[
+        bool, typer.Option("--components", help="Numerator and denominator behind each rate.")
+    ] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    parquet: Annotated[Path | None, typer.Option(help="Write a Parquet file.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the table chosen and the SQL instead.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Any metrics by any dimensions under any filter, from the published snapshot."""
+    from msgmetrics.querying import query as ask
+    from msgmetrics.querying import question_body
+
+    body = question_body(
+        metrics,
+        by or [],
+        since,
+        until,
+        filters or [],
+        account or [],
+        subaccounts=subaccounts,
+        components=components,
+    )
+    ask(settings(), body, explain=explain, csv=csv, parquet=parquet, as_json=as_json)
 
 
 # --- serving --------------------------------------------------------------------------------

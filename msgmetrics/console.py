@@ -7,11 +7,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 eyes = Console(stderr=True, highlight=False)
 
@@ -36,14 +38,21 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table on standard error."""
+    eyes.print(table_of(title, columns, rows), markup=False)
+
+
+def table_of(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """A table for eyes; numbers stand to the right."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for position, column in enumerate(columns):
-        is_number = bool(rows) and all(isinstance(row[position], int | float) for row in rows)
+        is_number = bool(rows) and all(
+            isinstance(row[position], int | float | Decimal | None) for row in rows
+        )
         table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    eyes.print(table, markup=False)
+        table.add_row(*(Text(_cell(value)) for value in row))
+    return table
 
 
 def _cell(value: Any) -> str:
@@ -53,6 +62,10 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Decimal):
+        return f"{value.normalize():,f}"
     if isinstance(value, datetime | date):
         return plain(value)
     # A record's text may hold control characters that would move the cursor.

@@ -2,10 +2,6 @@
 {{ config(severity='error', tags=['agreement'], meta={'dagster': {'ref': {'name': 'messages'}}}) }}
 
 {% for mart in marts() %}
-{{ rows_of_one_side_only(
-    'daily_by_' ~ mart, mart,
-    kept_rows(ref('daily_by_' ~ mart), mart),
-    summed_rows(ref('hourly_by_' ~ mart), mart, 'day', time='period_start'),
-) }}
+{{ differing_sums('daily_by_' ~ mart, mart, ref('daily_by_' ~ mart), ref('hourly_by_' ~ mart), 'day') }}
 {{ "union all" if not loop.last }}
 {% endfor %}

@@ -3,15 +3,8 @@
 {{ config(severity='error', tags=['agreement'], meta={'dagster': {'ref': {'name': 'messages'}}}) }}
 
 {% for mart in marts() %}
-{{ rows_of_one_side_only(
-    'hourly_by_' ~ mart, mart,
-    kept_rows(ref('hourly_by_' ~ mart), mart),
-    summed_rows(ref('url_clicks') if mart == 'url' else ref('messages'), mart, 'hour'),
-) }}
+{% set counted = ref('url_clicks') if mart == 'url' else ref('messages') %}
+{{ differing_sums('hourly_by_' ~ mart, mart, ref('hourly_by_' ~ mart), counted, 'hour') }}
 union all
 {% endfor %}
-{{ rows_of_one_side_only(
-    'minutely', 'account',
-    kept_rows(ref('minutely'), 'account'),
-    summed_rows(ref('messages'), 'account', 'minute'),
-) }}
+{{ differing_sums('minutely', 'account', ref('minutely'), ref('messages'), 'minute') }}

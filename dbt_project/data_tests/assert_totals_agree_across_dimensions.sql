@@ -4,19 +4,10 @@
 {%- set keys = mart_keys('account') %}
 
 {% for grain, unit in [('hourly', 'hour'), ('daily', 'day')] %}
-{% for mart in marts() if mart not in ('account', 'url') %}
-{{ rows_of_one_side_only(
-    grain ~ '_by_' ~ mart, 'account',
-    summed_rows(ref(grain ~ '_by_' ~ mart), mart, unit, time='period_start', keys=keys),
-    kept_rows(ref(grain ~ '_by_account'), 'account'),
-) }}
-union all
+{% for mart in marts() if mart != 'account' %}
+{% set total = ref('url_clicks') if mart == 'url' else ref(grain ~ '_by_account') %}
+{{ differing_sums(grain ~ '_by_' ~ mart, mart, ref(grain ~ '_by_' ~ mart), total, unit, keys=keys) }}
+{{ "union all" if not loop.last }}
 {% endfor %}
-{{ rows_of_one_side_only(
-    grain ~ '_by_url', 'url',
-    summed_rows(ref(grain ~ '_by_url'), 'url', unit, time='period_start', keys=keys),
-    summed_rows(ref('url_clicks'), 'url', unit, keys=keys),
-    keys=keys,
-) }}
 {{ "union all" if not loop.last }}
 {% endfor %}

@@ -5,46 +5,33 @@
 {%- endmacro %}
 
 
-{% macro kept_rows(relation, mart) -%}
-    select
-            period_start,
-            {{ mart_keys(mart) | join(', ') }},
-            {{ mart_measures(mart) | map(attribute='name') | join(', ') }}
-        from {{ relation }}
-{%- endmacro %}
-
-
-{% macro summed_rows(relation, mart, unit, time='sent_at', keys=none) -%}
-    select
-            date_trunc('{{ unit }}', {{ time }}) as period_start,
-            {{ (keys or mart_keys(mart)) | join(', ') }},
-            {{ summed_measures(mart) }}
-        from {{ relation }}
-        group by all
-{%- endmacro %}
-
-
-{% macro rows_of_one_side_only(compared, mart, found, expected, keys=none) -%}
-    {#- One grouping of both sides, where EXCEPT in both directions would take two. Null equals null. -#}
+{% macro differing_sums(compared, mart, found, expected, unit, keys=none) -%}
+    {#- One grouping of both sides together, by the key alone. A side without the row sums to null. -#}
     {%- set keys = keys or mart_keys(mart) -%}
+    {%- set measures = mart_measures(mart) | map(attribute='name') | list -%}
     select
         '{{ compared }}' as compared,
         period_start,
         account_key,
         channel_code,
         {{ keys[-1] }}::varchar as last_key,
-        case when sum(side) > 0 then 'found' else 'expected' end as only_in
+        coalesce(bool_or(is_found), false) as is_found,
+        coalesce(bool_or(not is_found), false) as is_expected
     from (
-        select *, 1 as side from (
-        {{ found }}
-        ) as found
-        union all by name
-        select *, -1 as side from (
-        {{ expected }}
-        ) as expected
+    {%- for relation in [found, expected] %}
+        {%- set time = 'sent_at' if relation.identifier in ('messages', 'url_clicks') else 'period_start' %}
+        select
+            {{ loop.first | lower }} as is_found,
+            date_trunc('{{ unit }}', {{ time }}) as period_start,
+            {{ (keys + measures) | join(', ') }}
+        from {{ relation }}
+        {{- " union all" if not loop.last }}
+    {%- endfor %}
     ) as both_sides
-    group by
-        period_start, {{ keys | join(', ') }},
-        {{ mart_measures(mart) | map(attribute='name') | join(', ') }}
-    having sum(side) <> 0
+    group by period_start, {{ keys | join(', ') }}
+    having
+    {%- for measure in measures %}
+        sum({{ measure }}) filter (is_found) is distinct from sum({{ measure }}) filter (not is_found)
+        {{- " or" if not loop.last }}
+    {%- endfor %}
 {%- endmacro %}

@@ -71,12 +71,12 @@ def _members(line: str) -> dict[str, str]:
     return members
 
 
-def strict_json(line: str, names: list[str]) -> str | None:
+def strict_json(line: str | None, names: list[str]) -> str | None:
     """The JSON object of a line with the numbers of the members `names` as texts, each member once.
 
     None if the line is not strict JSON.
     """
-    if not line.lstrip().startswith("{"):
+    if line is None or not line.lstrip().startswith("{"):
         return line
     try:
         members = _members(line)
@@ -88,9 +88,13 @@ def strict_json(line: str, names: list[str]) -> str | None:
     )
 
 
-def other_members(line: str, names: list[str]) -> str:
-    """The JSON object of a line without the members `names`."""
-    return _object((name, value) for name, value in _members(line).items() if name not in names)
+def other_members(document: str | None, names: list[str]) -> str | None:
+    """The JSON object without the members `names`; None if the document is no JSON object."""
+    try:
+        members = _members(document or "")
+    except ValueError:
+        return None
+    return _object((name, value) for name, value in members.items() if name not in names)
 
 
 def _object(members: Iterable[tuple[str, str]]) -> str:
@@ -103,13 +107,14 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     for name in ("strict_json", "plain_number", "other_members"):
         with suppress(duckdb.InvalidInputException):  # it is there if this connection loaded before
             connection.remove_function(name)
-    connection.create_function(
-        "strict_json", strict_json, ["varchar", "varchar[]"], "varchar", null_handling="special"
-    )
-    connection.create_function(
-        "plain_number", plain_number, ["varchar"], "varchar", null_handling="special"
-    )
-    connection.create_function("other_members", other_members, ["varchar", "varchar[]"], "varchar")
+    for function, parameters in (
+        (strict_json, ["varchar", "varchar[]"]),
+        (other_members, ["varchar", "varchar[]"]),
+        (plain_number, ["varchar"]),
+    ):
+        connection.create_function(
+            function.__name__, function, parameters, "varchar", null_handling="special"
+        )
 
 
 def _quoted(name: str) -> str:

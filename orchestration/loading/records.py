@@ -208,13 +208,14 @@ def _no_more_places(plain: str, places: int) -> str:
     return f"not regexp_matches({plain}, '\\.\\d{{{places}}}\\d*[1-9]')"
 
 
-def plain_number(text: str) -> str | None:
+def plain_number(text: str | None) -> str | None:
     """A number spelled without an exponent; None for what no field can hold.
 
-    Because DuckDB takes 1e-400 for 0. The SQL of this module calls it by its name.
+    Because DuckDB takes 1e-400 for 0. The SQL of this module calls it by its name, and DuckDB now
+    and then calls it for values that the SQL does not ask about.
     """
     try:
-        number = Decimal(text)
+        number = Decimal(text or "")
     except ArithmeticError:
         return None
     if not number:

@@ -8,7 +8,7 @@ from compiled import PROJECT, compiled_project
 from dbt.cli.main import dbtRunner
 from small_world import create_raw_records
 
-CHECKS = ("test", "unit_test")
+from msgmetrics.catalogue import catalogue
 
 
 def nodes(kind: str) -> list[dict]:
@@ -19,12 +19,6 @@ def nodes(kind: str) -> list[dict]:
         for node in manifest[section].values()
         if node["resource_type"] == kind and node["package_name"] == "msgmetrics"
     ]
-
-
-def catalogue(name: str) -> list[dict]:
-    import yaml
-
-    return yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"][name]
 
 
 def test_the_project_builds_and_passes_its_data_and_unit_tests(tmp_path, monkeypatch):
@@ -41,7 +35,9 @@ def test_the_project_builds_and_passes_its_data_and_unit_tests(tmp_path, monkeyp
     )
     assert result.exception is None
     outcomes = {one.node.name: one.status for one in result.result}
-    expected = {node["name"] for kind in ("model", "seed", *CHECKS) for node in nodes(kind)}
+    expected = {
+        node["name"] for kind in ("model", "seed", "test", "unit_test") for node in nodes(kind)
+    }
     assert set(outcomes) == expected
     assert {name for name, status in outcomes.items() if status not in ("success", "pass")} == set()
 
@@ -88,39 +84,34 @@ def test_every_macro_is_described_with_its_arguments():
 
 
 def test_every_dimension_has_an_hourly_and_a_daily_mart():
-    marts = {dimension["mart"] for dimension in catalogue("dimensions")}
-    built = {node["name"] for node in nodes("model") if "_by_" in node["name"]}
-    assert built & {name for name in built if node_is_mart(name)} == {
-        f"{grain}_by_{mart}" for grain in ("hourly", "daily") for mart in marts
+    built = {node["name"] for node in nodes("model")}
+    assert {name for name in built if name.startswith(("hourly_by_", "daily_by_"))} == {
+        f"{grain}_by_{mart}" for grain in ("hourly", "daily") for mart in catalogue().marts
     }
 
 
-def node_is_mart(name: str) -> bool:
-    return name.startswith(("hourly_by_", "daily_by_"))
+def expectations(model: str) -> list[dict]:
+    """Every row that some unit test expects of the model."""
+    return [
+        row
+        for unit_test in nodes("unit_test")
+        if unit_test["model"] == model
+        for row in unit_test["expect"]["rows"]
+    ]
 
 
 def test_unit_tests_expect_a_value_and_a_null_of_every_metric():
-    rows = [
-        row
-        for unit_test in nodes("unit_test")
-        if unit_test["model"] == "hourly_by_channel"
-        for row in unit_test["expect"]["rows"]
-    ]
-    for metric in catalogue("metrics"):
-        column = metric["name"].lower()
-        values = [row[column] for row in rows if column in row]
-        assert any(value is not None for value in values), column
-        if metric["channels"] != "all" or "denominator" in metric:
-            assert None in values, column
+    rows = expectations("hourly_by_channel")
+    for metric in catalogue().metrics.values():
+        values = [row[metric.column] for row in rows if metric.column in row]
+        assert any(value is not None for value in values), metric.name
+        everywhere = len(metric.channels) == len(catalogue().channels)
+        if metric.is_rate or not everywhere:
+            assert None in values, metric.name
 
 
-def test_unit_tests_expect_a_value_of_every_measure():
-    expected = {
-        column
-        for unit_test in nodes("unit_test")
-        if unit_test["model"] == "fct_messages"
-        for row in unit_test["expect"]["rows"]
-        for column, value in row.items()
-        if value
+def test_unit_tests_expect_every_measure_to_count_something():
+    counted = {
+        column for row in expectations("fct_messages") for column, value in row.items() if value
     }
-    assert {measure["name"] for measure in catalogue("measures")} - expected == set()
+    assert set(catalogue().measures) - counted == set()

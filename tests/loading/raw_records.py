@@ -104,9 +104,13 @@ def line_of(record: Spelled) -> str:
 
 def text_of(value: str) -> str:
     """What a format without types holds for a JSON value."""
-    if value == "null":
+    try:
+        parsed = json.loads(value, parse_constant=str)
+    except ValueError:
+        return value
+    if parsed is None:
         return ""
-    return json.loads(value) if value.startswith('"') else value
+    return parsed if value.startswith('"') else value
 
 
 def verdict(stream: str, record: Spelled, format_: str) -> Typed | Refusal:

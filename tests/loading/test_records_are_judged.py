@@ -138,6 +138,9 @@ VALUES = [
     *(json.dumps(text.replace("~", " ")) for text in TIMESTAMPS),
     *(json.dumps(text, ensure_ascii=ascii) for text in TEXTS for ascii in (True, False)),
     *("true", "false", "null", "[]", "{}", "[1]", '[{"a": [1.10]}]', '{"a": 1}', '""', "1746439200"),
+    *OTHER_NUMBERS,  # not JSON
+    *("[1,]", '{"a": 1 , }', "[nan]", "[[-Infinity]]", "tRue", "'x'", "1 2", '"a" "b"', "/**/1"),
+    *(r'"\ud800"', r'"\udc00\ud800"', r'["\ud83c"]', r'"\u00"', r'"\x41"', '"a\tb"', '"\x00"'),
 ]  # fmt: skip
 
 

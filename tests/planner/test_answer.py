@@ -10,6 +10,7 @@ from endpoint.planning.accounts import accounts_asked
 from endpoint.planning.answer import TooManyRowsError, run
 from endpoint.planning.planner import plan
 from endpoint.planning.question import QUERY_ROUTE, read_question
+from msgmetrics.catalogue import catalogue
 
 from .test_planner import HOSTILE
 from .worlds import SENDERS, build_world
@@ -51,6 +52,23 @@ def test_columns_have_exact_types_and_rows_plain_values(world):
     assert isinstance(row[1], datetime)
     assert row[1].utcoffset() == datetime.now(UTC).utcoffset()
     assert isinstance(row[4], Decimal)
+
+
+def test_bucket_names_are_sorted_by_duration_and_null_is_last(world):
+    rows = answered(world, ["TIME_TO_DELIVER", "CHANNEL_CODE"]).rows()
+    buckets = list(dict.fromkeys(row[0] for row in rows))
+    by_duration = [name for name in catalogue().time_buckets if name in buckets]
+    assert buckets == [*by_duration, None]
+    assert by_duration != sorted(by_duration)
+
+
+def test_urls_of_inbound_messages_are_none(world):
+    clicks = ["TOTAL_CLICKS_COUNT"]
+    everything = answered(world, ["URL"], clicks).rows()
+    assert everything
+    assert answered(world, ["URL"], clicks, direction="OUTBOUND").rows() == everything
+    assert answered(world, ["URL"], clicks, direction="INBOUND").rows() == []
+    assert answered(world, ["URL", "SENDER"], clicks, direction="INBOUND").rows() == []
 
 
 def test_an_answer_without_rows_has_its_columns(world):

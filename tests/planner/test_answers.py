@@ -50,7 +50,7 @@ def random_filters(chance: random.Random, world: World, mart: str | None) -> dic
         of_mart = [d.filter for d in catalogue().dimensions.values() if d.mart in (mart, "channel")]
         names = [name for name in names if name in of_mart]
     names = chance.sample(names, min(len(names), chance.choice((0, 0, 1, 1, 2, 3))))
-    if chance.random() < 0.3:
+    if chance.random() < 0.45:
         names.append("directions")
     for name in names:
         if name in _DURATIONS:
@@ -60,6 +60,8 @@ def random_filters(chance: random.Random, world: World, mart: str | None) -> dic
         values = [value for value in values if value is not None]
         if name in ("applicationId", "entityId"):
             filters[name] = chance.choice([*values, None])
+        elif name == "directions":
+            filters[name] = chance.sample(known_values()[name], chance.choice((1, 1, 1, 2)))
         elif name in known_values() and name != "channelCodes":
             filters[name] = chance.sample(known_values()[name], 1) + values[:2]
         else:

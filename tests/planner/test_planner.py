@@ -128,6 +128,7 @@ def test_a_period_that_cuts_hours_is_asked_of_the_messages():
     minute = timedelta(minutes=1)
     assert planned(period=(START + minute, START + 5 * minute)).table.name == "messages"
     assert planned(period=(START, START + minute)).table.name == "messages"
+    assert planned(period=(START + minute, START + 60 * minute)).table.name == "messages"
 
 
 def test_ragged_ends_of_a_period_come_from_the_hourly_mart_and_the_days_from_the_daily():

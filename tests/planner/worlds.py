@@ -27,11 +27,11 @@ from reference.records import (
 from endpoint.planning.planner import Table, read_tables
 from orchestration.warehouse import create_raw_tables
 
-CHANNELS = ("SMS", "EMAIL", "EMAIL", "WHATSAPP", "RCS", "FB", "MMS", "NL", "TELEGRAM")
+CHANNELS = (*["SMS", "EMAIL"] * 4, "WHATSAPP", "RCS", "FB", "MMS", "NL", "TELEGRAM")
 SENDERS = ("Shop", "o'Neil; drop table messages; --", "Zebra", "\U0001f600", "\uffee", "a\0b")
 PARENTS = {"a": None, "b": "a", "c": "b", "d": "c", "e": None, "l1": "l2", "l2": "l1", "x": "gone"}
 # "stray" and "gone" have messages, but no record.
-ACCOUNT_KEYS = (*PARENTS, "a", "b", "stray", "gone")
+ACCOUNT_KEYS = (*PARENTS, *["a", "b"] * 6, "stray", "gone")
 ADDRESSES = ("u@one.example", "U <v@Two.Example>", "no address", "w@one.example")
 URLS = ("https://x.example/1", "https://x.example/2?a='b'", "https://y.example/ü")
 ERRORS = ("NO_ERROR", "EC_ABSENT_SUBSCRIBER", "EC_SOFT_BOUNCE", "EC_NOT_LISTED", "EC_DEFERRED")

@@ -342,6 +342,8 @@ def matching(
         tests.append(lambda outcome: outcome.account_key in visible)
     if "accountKeys" in filters:
         asked = set(filters["accountKeys"])
+        if key_account is not None:  # an account that is not seen is one that does not exist
+            asked &= visible
         if filters.get("includeSubaccounts"):
             asked = with_descendants(accounts, asked)
         tests.append(lambda outcome: outcome.account_key in asked)

@@ -1,0 +1,121 @@
+"""The README says what the code does: its tables are derived from the code, and compared here.
+
+`python tests/test_docs.py` writes them anew.
+"""
+
+import re
+from pathlib import Path
+
+import typer.main
+
+from msgmetrics.catalogue import catalogue
+from msgmetrics.cli import app
+from msgmetrics.settings import Settings
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def metrics_table() -> str:
+    """Every metric with its formula and the channels that have it."""
+    known = catalogue()
+    rows = []
+    for metric in known.metrics.values():
+        formula = " + ".join(metric.numerator)
+        if metric.is_rate:
+            formula = f"({formula})" if len(metric.numerator) > 1 else formula
+            formula += " / " + " + ".join(metric.denominator)
+        missing = [code for code in known.channels if code not in metric.channels]
+        channels = "all"
+        if missing:
+            fewer = len(missing) < len(metric.channels)
+            channels = "all but " + ", ".join(missing) if fewer else ", ".join(metric.channels)
+        rows.append([f"`{metric.name}`", f"`{formula}`", metric.description, channels])
+    return _table(["metric", "is", "in words", "channels"], rows)
+
+
+def dimensions_table() -> str:
+    """Every dimension with its mart and filter."""
+    known = catalogue()
+    rows = [
+        [
+            f"`{dimension.name}`",
+            f"`{dimension.mart}`",
+            f"`{dimension.filter}`" if dimension.filter else "",
+            dimension.description,
+        ]
+        for dimension in known.dimensions.values()
+    ]
+    times = [
+        [f"`{dimension.name}`", "all", "`sentSince`, `sentUntil`", dimension.description]
+        for dimension in known.time_dimensions.values()
+    ]
+    return _table(["dimension", "mart", "filter", "in words"], rows + times)
+
+
+def commands_table() -> str:
+    """Every command with its options."""
+    group = typer.main.get_command(app)
+    rows = []
+
+    def visit(command: object, words: list[str]) -> None:
+        subcommands = getattr(command, "commands", None)
+        if subcommands:
+            for name, subcommand in subcommands.items():
+                visit(subcommand, [*words, name])
+            return
+        options = [
+            max(p.opts, key=len) if p.param_type_name == "option" else p.name.upper()
+            for p in command.params
+            if p.name != "help"
+        ]
+        described = " ".join(f"`{option}`" for option in options)
+        rows.append([f"`msgmetrics {' '.join(words)}`", command.help.split("\n")[0], described])
+
+    visit(group, [])
+    return _table(["command", "does", "options"], rows)
+
+
+def settings_table() -> str:
+    """Every variable with its default."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, "") else f"`{field.default}`"
+        rows.append([f"`MSGMETRICS_{name.upper()}`", default, field.description or ""])
+    return _table(["variable", "default", "is"], rows)
+
+
+TABLES = {
+    "metrics": metrics_table,
+    "dimensions": dimensions_table,
+    "commands": commands_table,
+    "settings": settings_table,
+}
+
+
+def _with_tables(text: str) -> str:
+    for name, make in TABLES.items():
+        pattern = rf"<!-- table: {name} -->\n(?:\n?\|[^\n]*\n)*"
+        fresh = f"<!-- table: {name} -->\n\n{make()}\n"
+        text, replaced = re.subn(pattern, lambda _, fresh=fresh: fresh, text)
+        assert replaced == 1, f"the README has no place for the table of {name}"
+    return text
+
+
+def test_tables_in_the_readme_are_those_of_the_code() -> None:
+    text = README.read_text("utf-8")
+    assert _with_tables(text) == text, "run: python tests/test_docs.py"
+
+
+def test_every_command_that_the_readme_names_exists() -> None:
+    known = set(re.findall(r"`msgmetrics ([a-z ]+)`", commands_table()))
+    for named in re.findall(r"`(?:\.venv/bin/)?msgmetrics ([a-z]+(?: [a-z]+)?)", README.read_text("utf-8")):
+        assert named in known or named.split()[0] in known, named
+
+
+if __name__ == "__main__":
+    README.write_text(_with_tables(README.read_text("utf-8")), "utf-8")
