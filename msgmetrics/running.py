@@ -91,7 +91,10 @@ def summary_of(settings: Settings, result: Any) -> dict[str, Any]:
         (marts,) = connection.execute(
             "select count(*) from duckdb_tables() where table_name like '%ly_by_%'"
         ).fetchone()
-    seconds = {f"seconds: {stage}": round(value, 1) for stage, value in result.seconds.items()}
+    seconds = {
+        f"seconds: {step.replace('__', ' ')}": round(value, 1)
+        for step, value in result.seconds.items()
+    }
     summary = {
         "snapshot": snapshot["snapshot_id"],
         "as_of": snapshot["as_of"],
@@ -105,6 +108,7 @@ def summary_of(settings: Settings, result: Any) -> dict[str, Any]:
         "checks_warned": snapshot["checks_warned"],
         "run_id": result.run_id,
         **seconds,
+        **{f"peak MiB: {process}": size for process, size in result.peak_memory.items()},
     }
     show_table("Published", ["what", "value"], list(summary.items()))
     return summary

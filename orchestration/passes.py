@@ -5,6 +5,7 @@ in `jobs.py`.
 """
 
 import os
+import resource
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,11 +29,13 @@ run_monitoring:
 
 @dataclass(frozen=True)
 class PassResult:
-    """How a pass ended: the Dagster run, the snapshot it published, seconds by stage."""
+    """How a pass ended: the Dagster run, the snapshot it published, wall seconds by step, and the
+    most memory (MiB) that this process (load, publish) and dbt (build) ever held."""
 
     run_id: str
     snapshot_id: str
     seconds: dict[str, float]
+    peak_memory: dict[str, int]
 
 
 def dagster_instance_folder(settings: Settings) -> Path:
@@ -82,7 +85,7 @@ def run_pass(
         )
         if not result.success:
             raise _failure(result, settings)
-        return PassResult(result.run_id, _snapshot_id(result), _seconds(result))
+        return PassResult(result.run_id, _snapshot_id(result), _seconds(result), _peak_memory())
 
 
 def _snapshot_id(result: object) -> str:
@@ -99,6 +102,11 @@ def _seconds(result: object) -> dict[str, float]:
         for event in result.all_events
         if event.event_type_value == "STEP_SUCCESS"
     }
+
+
+def _peak_memory() -> dict[str, int]:
+    who = {"load, publish": resource.RUSAGE_SELF, "dbt build": resource.RUSAGE_CHILDREN}
+    return {name: resource.getrusage(number).ru_maxrss // 1024 for name, number in who.items()}
 
 
 def _failure(result: object, settings: Settings) -> UserError:

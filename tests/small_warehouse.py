@@ -81,9 +81,12 @@ def empty_warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def load(connection: duckdb.DuckDBPyConnection, landing: Path) -> LoadReport:
-    """Loads what is new in the landing zone, as of the clock of the record sets."""
+    """Loads what is new in a landing zone of valid records, as of the record sets' clock."""
     settings = Settings(home=landing.parent / "home", landing=landing)
-    return Loader(connection, settings, now=NOW, as_of=NOW).load()
+    report = Loader(connection, settings, now=NOW, as_of=NOW).load()
+    refused = connection.execute("select path, row_number, reason from raw.quarantine").fetchmany(3)
+    assert not refused, f"valid records are refused: {refused}"
+    return report
 
 
 def build(connection: duckdb.DuckDBPyConnection) -> None:

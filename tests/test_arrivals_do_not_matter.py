@@ -41,6 +41,15 @@ def repeated(records: RecordSet, random: Random) -> RecordSet:
     )
 
 
+def assert_same(tables: dict[str, list[tuple]], others: dict[str, list[tuple]]) -> None:
+    """Both hold the same tables with the same rows; says which rows stand in one only."""
+    assert tables.keys() == others.keys()
+    for name, rows in tables.items():
+        if rows != others[name]:
+            unlike = sorted(map(str, {*rows} ^ {*others[name]}))
+            pytest.fail(f"{name} differs: {unlike[:4] or 'in how often a row stands there'}")
+
+
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(record_sets(), st.randoms(use_true_random=False))
 def test_the_reference_itself_does_not_look_at_the_order(
@@ -64,7 +73,7 @@ def test_any_order_repetition_and_split_into_files_gives_the_same_marts(
     with empty_warehouse() as other:
         load(other, again)
         build(other)
-        assert contents(other, "marts") == marts
+        assert_same(contents(other, "marts"), marts)
 
 
 def test_records_that_come_in_several_passes_give_the_marts_of_one(
@@ -90,7 +99,7 @@ def test_records_that_come_in_several_passes_give_the_marts_of_one(
     with empty_warehouse() as other:
         load(other, whole)
         build(other)
-        assert contents(other, "marts") == contents(warehouse, "marts")
+        assert_same(contents(other, "marts"), contents(warehouse, "marts"))
 
 
 def test_loading_twice_and_the_same_content_under_other_names_change_nothing(
@@ -116,7 +125,8 @@ def test_loading_twice_and_the_same_content_under_other_names_change_nothing(
     # A pass leaves its own row, and notes when a file was written last.
     for noted in ("batches", "files"):
         assert len(after["raw"].pop(noted)) >= len(before["raw"].pop(noted))
-    assert after == before
+    for schema in schemas:
+        assert_same(after[schema], before[schema])
 
     for path in files:
         shutil.copy(path, path.with_name("copy-" + path.name))
@@ -126,4 +136,4 @@ def test_loading_twice_and_the_same_content_under_other_names_change_nothing(
     for stream in ("messages", "events", "accounts"):
         assert copies.streams[stream].loaded == first.streams[stream].loaded
         assert len(contents(warehouse, "raw")[stream]) == 2 * len(before["raw"][stream])
-    assert contents(warehouse, "marts") == before["marts"]
+    assert_same(contents(warehouse, "marts"), before["marts"])

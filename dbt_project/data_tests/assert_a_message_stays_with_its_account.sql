@@ -1,6 +1,7 @@
 -- A message changes its account by a correction alone: a version that says when it was made, later
 -- than every record of another account. Otherwise two systems may be using one id.
 {{ config(severity='warn', meta={'dagster': {'ref': {'name': 'stg_messages'}}}) }}
+-- depends_on: {{ ref('stg_messages') }}
 with
 
 contested as (

@@ -1,5 +1,5 @@
 -- Codes and ids that reference data lacks are kept, without a group or a name.
-{{ config(severity='warn', meta={'dagster': {'ref': {'name': 'fct_messages'}}}) }}
+{{ config(severity='warn', meta={'dagster': {'ref': {'name': 'stg_messages'}}}) }}
 {%- set codes = [
     ('status', 'stg_events', 'statuses'),
     ('error_code', 'stg_events', 'error_codes'),

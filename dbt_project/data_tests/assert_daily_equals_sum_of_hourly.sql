@@ -1,5 +1,5 @@
 -- Every row and every measure of every daily mart.
-{{ config(severity='error', tags=['agreement'], meta={'dagster': {'ref': {'name': 'messages'}}}) }}
+{{ config(severity='error', tags=['agreement'], meta={'dagster': {'ref': {'name': 'daily_by_account'}}}) }}
 
 {% for mart in marts() %}
 {{ differing_sums('daily_by_' ~ mart, mart, ref('daily_by_' ~ mart), ref('hourly_by_' ~ mart), 'day') }}

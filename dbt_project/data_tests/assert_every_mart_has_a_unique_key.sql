@@ -1,5 +1,5 @@
 -- Null is a value of a mart's dimension, and of no other part of its key.
-{{ config(severity='error', tags=['agreement'], meta={'dagster': {'ref': {'name': 'messages'}}}) }}
+{{ config(severity='error', tags=['agreement'], meta={'dagster': {'ref': {'name': 'daily_by_account'}}}) }}
 {%- set keys_of_tables = {'minutely': ['account_key', 'channel_code']} -%}
 {%- for mart in marts() -%}
     {%- do keys_of_tables.update({'hourly_by_' ~ mart: mart_keys(mart), 'daily_by_' ~ mart: mart_keys(mart)}) -%}

@@ -1,6 +1,6 @@
 -- However they are cut, an account's messages on a channel in a period add up to the same. URL marts
 -- hold a part of the messages, so they are held against the clicks.
-{{ config(severity='error', tags=['agreement'], meta={'dagster': {'ref': {'name': 'messages'}}}) }}
+{{ config(severity='error', tags=['agreement'], meta={'dagster': {'ref': {'name': 'daily_by_account'}}}) }}
 {%- set keys = mart_keys('account') %}
 
 {% for grain, unit in [('hourly', 'hour'), ('daily', 'day')] %}

@@ -6,7 +6,7 @@
 
 
 {% macro differing_sums(compared, mart, found, expected, unit, keys=none) -%}
-    {#- One grouping of both sides together, by the key alone. A side without the row sums to null. -#}
+    {#- What is expected counts negative, so that one grouping by the key alone compares both sides. -#}
     {%- set keys = keys or mart_keys(mart) -%}
     {%- set measures = mart_measures(mart) | map(attribute='name') | list -%}
     select
@@ -15,23 +15,26 @@
         account_key,
         channel_code,
         {{ keys[-1] }}::varchar as last_key,
-        coalesce(bool_or(is_found), false) as is_found,
-        coalesce(bool_or(not is_found), false) as is_expected
+        max(side) = 1 as is_found,
+        min(side) = -1 as is_expected
     from (
-    {%- for relation in [found, expected] %}
+    {%- for relation, side in [(found, 1), (expected, -1)] %}
         {%- set time = 'sent_at' if relation.identifier in ('messages', 'url_clicks') else 'period_start' %}
         select
-            {{ loop.first | lower }} as is_found,
+            {{ side }} as side,
             date_trunc('{{ unit }}', {{ time }}) as period_start,
-            {{ (keys + measures) | join(', ') }}
+            {{ keys | join(', ') }},
+            {%- for measure in measures %}
+            {{ "-" if side < 0 }}{{ measure }} as {{ measure }}{{ "," if not loop.last }}
+            {%- endfor %}
         from {{ relation }}
         {{- " union all" if not loop.last }}
     {%- endfor %}
     ) as both_sides
     group by period_start, {{ keys | join(', ') }}
     having
-    {%- for measure in measures %}
-        sum({{ measure }}) filter (is_found) is distinct from sum({{ measure }}) filter (not is_found)
-        {{- " or" if not loop.last }}
-    {%- endfor %}
+        min(side) = max(side)
+        {%- for measure in measures %}
+        or sum({{ measure }}) <> 0
+        {%- endfor %}
 {%- endmacro %}

@@ -232,7 +232,7 @@ class Loader:
                 f"create or replace temp table arrived as {judged_sql(stream, sql)}",
                 {"latest": self._latest},
             )
-            counted = self._counted_records(arrivals)
+            counted = self._counted_records(arrivals, signature)
         except (duckdb.Error, OSError):
             return arrivals
         arrived = {
@@ -244,7 +244,7 @@ class Loader:
         whole, broken = [], []
         for arrival in arrivals:
             records, refused = arrived.get(arrival.file_id, (0, 0))
-            is_whole = refused == 0 and records == counted.get(arrival.file_id, records)
+            is_whole = refused == 0 and records == counted[arrival.file_id]
             (whole if is_whole else broken).append(arrival)
         with self._transaction():
             kept = []
@@ -257,24 +257,25 @@ class Loader:
         self._connection.execute("drop table if exists arrived")
         return broken
 
-    def _counted_records(self, arrivals: list[_Arrival]) -> dict[int, int]:
-        """Records by file as another way of counting finds them, where there is one.
+    def _counted_records(self, arrivals: list[_Arrival], signature: tuple) -> dict[int, int | None]:
+        """Records by file as another way of counting finds them, None where it cannot.
 
-        JSON Lines: the lines that are not blank.
-        Parquet: the number of rows that the file's footer states.
+        JSON Lines: the lines that are not blank. CSV: the rows that the careful reader splits the
+        file into. Parquet: the number of rows that the file's footer states.
         """
-        format_ = arrivals[0].file.format
-        if format_ == "jsonl":
-            return {arrival.file_id: count_lines(arrival.copy) for arrival in arrivals}
-        if format_ == "parquet":
-            return {
-                a.file_id: self._fetch(
-                    "select coalesce(sum(num_rows), 0)::bigint from parquet_file_metadata(?)",
-                    [str(a.copy)],
-                )[0]
-                for a in arrivals
-            }
-        return {}
+        match arrivals[0].file.format:
+            case "jsonl":
+                return {arrival.file_id: count_lines(arrival.copy) for arrival in arrivals}
+            case "csv":
+                width = len(signature)
+                return {a.file_id: readers.count_csv_records(a.copy, width) for a in arrivals}
+        return {
+            arrival.file_id: self._fetch(
+                "select coalesce(sum(num_rows), 0)::bigint from parquet_file_metadata(?)",
+                [str(arrival.copy)],
+            )[0]
+            for arrival in arrivals
+        }
 
     # --- one file --------------------------------------------------------------------------
 
@@ -317,7 +318,7 @@ class Loader:
                 {"latest": self._latest},
             )
         except duckdb.Error as error:
-            raise readers.unreadable_parquet(error) from None
+            raise readers.unreadable_parquet(error, arrival.copy) from None
         return self._take_arrived(stream, arrival, report)
 
     def _take_text(

@@ -312,6 +312,23 @@ def csv_fast(stream: Stream, paths: list[Path], header: tuple[str, ...]) -> str:
     """
 
 
+def count_csv_records(path: Path, width: int) -> int | None:
+    """Records of a CSV file of `width` columns; None if any of them is broken.
+
+    DuckDB lets a row pass that has one empty field too many, and takes a blank line for the header.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as lines:
+            rows = list(filter(None, (_width(row) for row in csv.reader(lines, strict=True))))
+    except (csv.Error, UnicodeDecodeError):
+        return None
+    return len(rows) - 1 if set(rows) == {width} else None
+
+
+def _width(row: list[str]) -> int:
+    return len(row) if _is_filled(row) else 0
+
+
 def csv_careful(
     stream: Stream, path: Path, header: tuple[str, ...]
 ) -> Iterator[tuple[pa.Table, str]]:
@@ -409,7 +426,7 @@ def parquet_columns(
         ).fetchall()
         schema = connection.execute("select name from parquet_schema(?)", [str(path)]).fetchall()
     except duckdb.Error as error:
-        raise unreadable_parquet(error) from None
+        raise unreadable_parquet(error, path) from None
     columns = tuple((str(name), str(type_)) for name, type_, *_ in described)
     renamed = sorted({name for name, _ in columns} - {name for (name,) in schema})
     if renamed:
@@ -420,11 +437,11 @@ def parquet_columns(
     return columns
 
 
-def unreadable_parquet(error: duckdb.Error) -> Exception:
+def unreadable_parquet(error: duckdb.Error, path: Path) -> Exception:
     """What an error of DuckDB says of the Parquet file, or the error if it says nothing of it."""
     if isinstance(error, _NOT_THE_FILES_FAULT):
         return error
-    first_line = str(error).strip().splitlines()[0]
+    first_line = str(error).strip().splitlines()[0].replace(str(path), "the file")
     return UnreadableFile(f"is not a readable Parquet file ({first_line})")
 
 

@@ -115,3 +115,11 @@ def test_unit_tests_expect_every_measure_to_count_something():
         column for row in expectations("fct_messages") for column, value in row.items() if value
     }
     assert set(catalogue().measures) - counted == set()
+
+
+def test_every_data_test_is_a_check_of_an_asset_that_it_reads():
+    # one that names no such asset would run unseen
+    for node in nodes("test"):
+        read = {key.split(".")[-1] for key in node["depends_on"]["nodes"]}
+        named = node["config"]["meta"].get("dagster", {}).get("ref", {}).get("name")
+        assert named in read or node.get("attached_node") or len(read) == 1, node["name"]

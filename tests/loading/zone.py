@@ -81,7 +81,7 @@ class Zone:
 
     def content(self) -> dict[str, Counter]:
         """All that was loaded and refused, as multisets that tell nothing of ids and loads."""
-        paths = "join raw.files using (file_id)"
+        paths = "join (select file_id, path from raw.files) using (file_id)"
         queries = {
             "quarantine": "select stream, path, row_number, raw_text, reason from raw.quarantine",
             "files": "select path, size, content_hash, status, reason, records, loaded from raw.files",

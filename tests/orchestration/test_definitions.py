@@ -1,0 +1,63 @@
+"""The asset graph that Dagster loads: names, groups, order."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from msgmetrics.catalogue import catalogue
+
+MODELS = Path(__file__).parents[2] / "dbt_project" / "models"
+
+
+@pytest.fixture(scope="module")
+def defs(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MSGMETRICS_HOME", str(tmp_path_factory.mktemp("home")))
+        from orchestration.definitions import defs
+
+        yield defs
+
+
+def specs(defs: dg.Definitions) -> dict[tuple[str, ...], dg.AssetSpec]:
+    return {tuple(spec.key.path): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_folder_is_schema_is_group(defs: dg.Definitions) -> None:
+    for path in MODELS.rglob("*.sql"):
+        folder = path.relative_to(MODELS).parts[0]
+        assert specs(defs)[(folder, path.stem)].group_name == folder
+
+
+def test_every_mart_is_published_from_and_every_layer_follows_the_one_before(
+    defs: dg.Definitions,
+) -> None:
+    graph = specs(defs)
+    published = {tuple(dep.asset_key.path) for dep in graph[("published", "snapshot")].deps}
+    for mart in catalogue().marts:
+        assert {("marts", f"hourly_by_{mart}"), ("marts", f"daily_by_{mart}")} <= published
+    order = ["raw", "reference", "staging", "facts", "marts", "published"]
+    for key, spec in graph.items():
+        for dep in spec.deps:
+            assert order.index(dep.asset_key.path[0]) <= order.index(key[0]), (key, dep)
+
+
+def test_data_tests_are_asset_checks(defs: dg.Definitions) -> None:
+    names = {check.name for check in defs.resolve_all_asset_checks_specs()} if hasattr(
+        defs, "resolve_all_asset_checks_specs"
+    ) else {key.name for key in defs.resolve_asset_graph().asset_check_keys}
+    assert "every_record_is_loaded_or_quarantined" in names
+    for path in (MODELS.parent / "data_tests").glob("assert_*.sql"):
+        assert path.stem in names
+
+
+def test_one_job_holds_every_asset_and_runs_in_one_process_every_quarter_of_an_hour(
+    defs: dg.Definitions,
+) -> None:
+    job = defs.resolve_job_def("refresh")
+    assert job.executor_def.name == "in_process"
+    assert set(job.asset_layer.executable_asset_keys) == {
+        dg.AssetKey(list(key)) for key in specs(defs)
+    }
+    schedule = defs.resolve_schedule_def("refresh_schedule")
+    assert schedule.cron_schedule == "*/15 * * * *" and schedule.job_name == "refresh"
