@@ -122,11 +122,16 @@ def run(
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Hash every landing file, changed dates or not.")
     ] = False,
+    every_row: Annotated[
+        bool, typer.Option("--every-row", help="Hold every row of every mart against the messages.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Dagster's and dbt's log.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """One pass: load what is new, build, check, publish."""
-    summary = one_pass(as_of, full_refresh=full_refresh, rehash=rehash, verbose=verbose)
+    summary = one_pass(
+        as_of, full_refresh=full_refresh, rehash=rehash, every_row=every_row, verbose=verbose
+    )
     if as_json:
         print_json(summary)
 
@@ -136,6 +141,7 @@ def one_pass(
     *,
     full_refresh: bool = False,
     rehash: bool = False,
+    every_row: bool = False,
     verbose: bool = False,
 ) -> dict:
     """Runs a pass, shows its summary, and returns it."""
@@ -146,7 +152,12 @@ def one_pass(
     now = settings()
     with progress_bars() as tell, listening(tell, say), quiet_dbt(verbose):
         result = run_pass(
-            now, as_of=as_of, full_refresh=full_refresh, rehash=rehash, verbose=verbose
+            now,
+            as_of=as_of,
+            full_refresh=full_refresh,
+            rehash=rehash,
+            every_row=every_row,
+            verbose=verbose,
         )
     return summary_of(now, result)
 

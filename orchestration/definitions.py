@@ -5,11 +5,11 @@ import dagster as dg
 from orchestration.assets import published, raw, warehouse
 from orchestration.jobs import refresh
 from orchestration.resources import Writer, dbt_resource
-from orchestration.schedules import refresh_schedule
+from orchestration.schedules import nightly_schedule, refresh_schedule
 
 defs = dg.Definitions(
     assets=[raw.load, warehouse.build, published.snapshot],
     jobs=[refresh],
-    schedules=[refresh_schedule],
+    schedules=[refresh_schedule, nightly_schedule],
     resources={"writer": Writer(), "dbt": dbt_resource()},
 )

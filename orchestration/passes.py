@@ -55,6 +55,7 @@ def run_pass(
     as_of: str | None = None,
     full_refresh: bool = False,
     rehash: bool = False,
+    every_row: bool = False,
     verbose: bool = False,
 ) -> PassResult:
     """Loads what is new, builds, checks and publishes.
@@ -75,7 +76,7 @@ def run_pass(
     run_config = {
         "ops": {
             "load": {"config": {k: v for k, v in load_config.items() if v is not None}},
-            "build": {"config": {"full_refresh": full_refresh}},
+            "build": {"config": {"full_refresh": full_refresh, "every_row": every_row}},
         },
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
     }

@@ -16,3 +16,13 @@ refresh_schedule = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="A pass every 15 minutes.",
 )
+
+nightly_schedule = dg.ScheduleDefinition(
+    name="nightly_schedule",
+    job=refresh,
+    cron_schedule="40 2 * * *",
+    execution_timezone="UTC",
+    run_config={"ops": {"build": {"config": {"every_row": True}}}},
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="A pass a night that also holds every row of every mart against the messages.",
+)

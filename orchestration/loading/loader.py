@@ -290,7 +290,7 @@ class Loader:
                 records, loaded = self._take_parquet(stream, arrival, signature, report)
             else:
                 records, loaded = self._take_text(stream, arrival, signature, report)
-            if state_of(arrival.file.path) != arrival.file.state:
+            if not self._is_unchanged(arrival.file, report):
                 raise ChangedWhileRead
             self._record_file(arrival, report, records=records, loaded=loaded)
 
@@ -301,10 +301,12 @@ class Loader:
         """What becomes of a file that the block cannot read: quarantine, or the next run's turn."""
         try:
             yield
-        except (UnreadableFile, ChangedWhileRead, OSError) as error:
+        except ChangedWhileRead:
+            pass
+        except (UnreadableFile, OSError) as error:
             if not self._is_unchanged(file, report):
                 return
-            if not isinstance(error, UnreadableFile):
+            if isinstance(error, OSError):
                 raise
             self._quarantine_file(file_id, file, hash_, str(error), report)
 

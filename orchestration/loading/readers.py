@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -112,9 +113,10 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
         (other_members, ["varchar", "varchar[]"]),
         (plain_number, ["varchar"]),
     ):
-        connection.create_function(
-            function.__name__, function, parameters, "varchar", null_handling="special"
-        )
+        with suppress(duckdb.CatalogException):  # there since an earlier load
+            connection.create_function(
+                function.__name__, function, parameters, "varchar", null_handling="special"
+            )
 
 
 def _quoted(name: str) -> str:
@@ -401,6 +403,7 @@ def _csv_batch(rows: list[tuple[int, str, str | None, list[str]]], width: int) -
 
 # --- Parquet ---------------------------------------------------------------------------------
 
+_MOST_DECIMAL_DIGITS = 38
 _NOT_THE_FILES_FAULT = (
     duckdb.BinderException,
     duckdb.CatalogException,
@@ -416,7 +419,8 @@ def parquet_columns(
     """(name, type) of each column.
 
     Raises UnreadableFile, also where two columns have one name: DuckDB, to which large and small
-    letters are the same, calls the second one x_1, and no one could say which is meant.
+    letters are the same, calls the second one x_1, and no one could say which is meant. And where
+    decimals are longer than DuckDB's own, because it reads wrong numbers from them.
     """
     try:
         described = connection.execute(
@@ -424,15 +428,23 @@ def parquet_columns(
             "hive_partitioning = false)",
             [str(path)],
         ).fetchall()
-        schema = connection.execute("select name from parquet_schema(?)", [str(path)]).fetchall()
+        schema = connection.execute(
+            "select name, precision from parquet_schema(?)", [str(path)]
+        ).fetchall()
     except duckdb.Error as error:
         raise unreadable_parquet(error, path) from None
     columns = tuple((str(name), str(type_)) for name, type_, *_ in described)
-    renamed = sorted({name for name, _ in columns} - {name for (name,) in schema})
-    if renamed:
+    names = [name for name, _ in schema]
+    renamed = sorted(name for name, _ in columns if name not in names)
+    if len(renamed) > names.count(""):
         raise UnreadableFile(
             f"has two columns of one name, large and small letters being the same "
             f"({', '.join(renamed)} is the second)"
+        )
+    too_long = [name for name, precision in schema if (precision or 0) > _MOST_DECIMAL_DIGITS]
+    if too_long:
+        raise UnreadableFile(
+            f"holds decimals of more than {_MOST_DECIMAL_DIGITS} digits ({', '.join(too_long)})"
         )
     return columns
 
@@ -463,8 +475,8 @@ def parquet(
         if name not in types or name in nested:
             fields.append(f"null::varchar as {name}")
         elif types[name] == "TIMESTAMP WITH TIME ZONE":
-            instant = f"{_quoted(name)}::timestamp"
-            fields.append(f"strftime({instant}, '%Y-%m-%dT%H:%M:%S.%fZ') as {name}")
+            instant = f"try(strftime({_quoted(name)}::timestamp, '%Y-%m-%dT%H:%M:%S.%fZ'))"
+            fields.append(f"coalesce({instant}, {_quoted(name)}::varchar) as {name}")
         else:
             fields.append(f"nullif({_quoted(name)}::varchar, '') as {name}")
     refused = "null::varchar"

@@ -1,6 +1,7 @@
-"""A landing zone and a warehouse for every test."""
+"""Landing zones with a warehouse each."""
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,5 +12,19 @@ from zone import Zone  # noqa: E402
 
 
 @pytest.fixture
-def zone(tmp_path: Path) -> Zone:
-    return Zone(tmp_path)
+def new_zone(tmp_path: Path) -> Iterator[Callable[[], Zone]]:
+    """Makes zones that know nothing of each other."""
+    zones: list[Zone] = []
+
+    def make() -> Zone:
+        zones.append(Zone(tmp_path / f"zone {len(zones)}"))
+        return zones[-1]
+
+    yield make
+    for zone in zones:
+        zone.close()
+
+
+@pytest.fixture
+def zone(new_zone: Callable[[], Zone]) -> Zone:
+    return new_zone()

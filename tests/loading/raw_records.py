@@ -103,9 +103,10 @@ def line_of(record: Spelled) -> str:
 
 
 def text_of(value: str) -> str:
-    """What a format without types holds for a JSON value."""
+    """What a format without types holds for a JSON value, or for what is no JSON."""
     try:
         parsed = json.loads(value, parse_constant=str)
+        json.dumps(parsed, ensure_ascii=False).encode()
     except ValueError:
         return value
     if parsed is None:

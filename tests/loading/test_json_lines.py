@@ -129,7 +129,7 @@ def test_a_number_in_a_text_field_is_its_text_even_if_the_name_is_spelled_oddly(
     assert json.loads(str(row["extra"])) == {"x": 1.1}
 
 
-@pytest.mark.parametrize("levels", (1_000, 100_000, 1_000_000))
+@pytest.mark.parametrize("levels", (1_000, 600_000))
 @pytest.mark.parametrize(("opening", "closing"), (("[", "]"), ('{"x":', "}")))
 @pytest.mark.parametrize("number", ("1", "1.10, NaN"))
 def test_nesting_of_any_depth(zone: Zone, levels: int, opening: str, closing: str, number: str):
@@ -206,11 +206,11 @@ MISTAKES = [
 ]
 
 
-def test_files_without_a_broken_record_are_read_as_record_by_record(zone, tmp_path, monkeypatch):
+def test_files_without_a_broken_record_are_read_as_record_by_record(zone, new_zone, monkeypatch):
     """The two ways of reading agree on every layout of lines."""
     random = Random(5)
-    other = Zone(tmp_path / "other")
-    for number in range(200):
+    other = new_zone()
+    for number in range(50):
         text = random.choice(("", "\ufeff")) + "".join(
             account(f"k{random.randrange(3)}") + random.choice(LINE_ENDS)
             for _ in range(random.randrange(4))

@@ -180,14 +180,14 @@ def assert_judged_alike(
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("stream", SOUND)
 def test_every_value_in_every_field(
-    zone: Zone, tmp_path_factory, monkeypatch, stream: str, format_: str
+    zone: Zone, new_zone, monkeypatch, stream: str, format_: str
 ):
     cases = [record for _, record in every_case(stream)]
     sound = assert_judged_alike(zone, stream, cases, format_)
     assert 0 < len(sound) < len(cases)
     # The same valid records without the broken ones: no file of them is read record by record.
     monkeypatch.setattr(Loader, "_load_alone", None)
-    assert_judged_alike(Zone(tmp_path_factory.mktemp("sound")), stream, sound, format_)
+    assert_judged_alike(new_zone(), stream, sound, format_)
 
 
 def test_every_field_has_a_broken_and_a_sound_value():

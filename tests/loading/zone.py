@@ -6,8 +6,11 @@ After every load the accounts of all files are checked, whatever the test is abo
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+
+import duckdb
 
 from msgmetrics.settings import Settings
 from orchestration.loading.loader import Loader, LoadReport
@@ -24,8 +27,21 @@ class Zone:
     """`root`/landing and a warehouse in `root`/home."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self.landing = root / "landing"
         self.settings = Settings(home=root / "home", landing=self.landing, threads=2)
+        self._open = ExitStack()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def close(self) -> None:
+        """Lets go of the warehouse, so that another process may have it."""
+        self._open.close()
+        self._connection = None
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = self._open.enter_context(warehouse(self.settings))
+        return self._connection.cursor()
 
     def write(self, name: str, content: bytes | str) -> Path:
         """A landing file with this content, replaced in place if it is there."""
@@ -35,7 +51,7 @@ class Zone:
         return path
 
     def load(self, *, rehash: bool = False, now: datetime = NOW) -> LoadReport:
-        with warehouse(self.settings) as connection:
+        with self.cursor() as connection:
             loader = Loader(connection, self.settings, now=now, as_of=now)
             report = loader.load(rehash=rehash)
         assert not self.settings.work_dir.exists()
@@ -43,7 +59,7 @@ class Zone:
         return report
 
     def query(self, sql: str) -> list[Row]:
-        with warehouse(self.settings) as connection:
+        with self.cursor() as connection:
             result = connection.execute(sql)
             names = [column[0] for column in result.description or ()]
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

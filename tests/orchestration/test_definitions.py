@@ -51,6 +51,14 @@ def test_data_tests_are_asset_checks(defs: dg.Definitions) -> None:
         assert path.stem in names
 
 
+def test_only_the_nightly_run_and_the_one_that_asks_read_every_row() -> None:
+    from orchestration.assets.warehouse import dbt_arguments
+
+    usual = dbt_arguments(full_refresh=False, every_row=False)
+    assert usual[-2:] == ["--exclude", "tag:agreement"]
+    assert "tag:agreement" not in dbt_arguments(full_refresh=True, every_row=True)
+
+
 def test_one_job_holds_every_asset_and_runs_in_one_process_every_quarter_of_an_hour(
     defs: dg.Definitions,
 ) -> None:

@@ -61,9 +61,10 @@ def test_dev_shows_the_runs_of_the_command_line_and_stops_cleanly(home: Home) ->
         assert data is not None
         (repository,) = data["repositoriesOrError"]["nodes"]
         assert "refresh" in {job["name"] for job in repository["jobs"]}
-        assert repository["schedules"] == [
-            {"name": "refresh_schedule", "scheduleState": {"status": "RUNNING"}}
-        ]
+        assert {s["name"]: s["scheduleState"]["status"] for s in repository["schedules"]} == {
+            "refresh_schedule": "RUNNING",
+            "nightly_schedule": "RUNNING",
+        }
         runs = data["runsOrError"]["results"]
         assert {"status": "SUCCESS", "jobName": "refresh"} in runs
         assert httpx.get(f"http://127.0.0.1:{api}/readyz", timeout=30).status_code == 200
