@@ -114,7 +114,9 @@ def write_demo(messages: int, days: int, seed: int, end: str | None):
 def run(
     as_of: Annotated[
         str | None,
-        typer.Option("--as-of", help="Data counts as complete up to here, ISO 8601 (default: now)."),
+        typer.Option(
+            "--as-of", help="Data counts as complete up to here, ISO 8601 (default: now)."
+        ),
     ] = None,
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Build every table from the raw records.")
@@ -125,7 +127,9 @@ def run(
     every_row: Annotated[
         bool, typer.Option("--every-row", help="Hold every row of every mart against the messages.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show Dagster's and dbt's log.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show Dagster's and dbt's log.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """One pass: load what is new, build, check, publish."""
@@ -183,12 +187,14 @@ def query(
     until: Annotated[
         str | None, typer.Option("--to", help="End of sending, exclusive (default: now).")
     ] = None,
-    by: Annotated[list[str] | None, typer.Option(help="Dimensions, repeated or with commas.")] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Dimensions, repeated or with commas.")
+    ] = None,
     filters: Annotated[
         list[str] | None,
         typer.Option(
             "--filter",
-            help="name=value,value with a name of filterBy; durations as name=FROM..TO; repeatable.",
+            help="name=value,value by a name of filterBy; durations name=FROM..TO; repeatable.",
         ),
     ] = None,
     account: Annotated[list[str] | None, typer.Option(help="Accounts (default: all).")] = None,
@@ -309,7 +315,8 @@ def list_keys(as_json: AsJson = False) -> None:
 
 @keys_app.command("revoke")
 def revoke_key(
-    label: Annotated[str, typer.Argument(help="The key's label, or its id.")], as_json: AsJson = False
+    label: Annotated[str, typer.Argument(help="The key's label, or its id.")],
+    as_json: AsJson = False,
 ) -> None:
     """Withdraw a key; it stops working at the next request."""
     from dataclasses import asdict

@@ -137,13 +137,17 @@ def _print(
         pa.csv.write_csv(_printable(answer.table), sys.stdout.buffer)
     elif as_json:
         names = [column.name for column in answer.columns]
-        print_json({"snapshot": snapshot_id, "as_of": as_of, "columns": names, "rows": answer.rows()})
+        print_json(
+            {"snapshot": snapshot_id, "as_of": as_of, "columns": names, "rows": answer.rows()}
+        )
     else:
         rows = answer.rows()
         names = [column.name for column in answer.columns]
         Console(highlight=False).print(table_of(None, names, rows[:_SHOWN_ROWS]), markup=False)
         if len(rows) > _SHOWN_ROWS:
-            say(f"The first {_SHOWN_ROWS:,} of {len(rows):,} rows; --csv or --parquet has them all.")
+            say(
+                f"The first {_SHOWN_ROWS:,} of {len(rows):,} rows; --csv or --parquet has them all."
+            )
 
 
 def _printable(table: pa.Table) -> pa.Table:

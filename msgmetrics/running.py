@@ -212,7 +212,10 @@ def run_services(settings: Settings, host: str, port: int, dagster_port: int) ->
         "MSGMETRICS_LANDING": str(settings.landing_path),
     }
     services: dict[str, subprocess.Popen] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have us started with SIGINT ignored
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a shell may have us started with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
     try:
         for name, command in commands.items():
@@ -249,7 +252,9 @@ def _need_free_port(host: str, port: int, option: str) -> None:
         socket.create_server((host, port)).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{option} {port} on {host} cannot be used ({reason}); give another.") from None
+        raise UserError(
+            f"{option} {port} on {host} cannot be used ({reason}); give another."
+        ) from None
 
 
 # --- the tour -------------------------------------------------------------------------------
@@ -295,7 +300,8 @@ def show_one_answer(settings: Settings) -> str:
         base = f"http://127.0.0.1:{port}"
         _wait_until(lambda: httpx.get(f"{base}/readyz", timeout=5).status_code == 200)
         since = plain(as_of - timedelta(days=6))
-        url = f"{base}/v1/metrics/inbound?metric=received&granularity=day&from={since}&to={plain(as_of)}"
+        asked = f"metric=received&granularity=day&from={since}&to={plain(as_of)}"
+        url = f"{base}/v1/metrics/inbound?{asked}"
         answer = httpx.get(url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
         say(f"\nOne answer of the endpoint, for account {account}:")
         say(f"  curl -H 'Authorization: Bearer {key[:14]}...' {shlex.quote(url)}")
@@ -318,7 +324,9 @@ def _wait_until(is_true: Callable[[], bool], seconds: float = 60) -> None:
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise UserError(f"The endpoint was not ready within {seconds:.0f} s; `msgmetrics serve` says why.")
+    raise UserError(
+        f"The endpoint was not ready within {seconds:.0f} s; `msgmetrics serve` says why."
+    )
 
 
 def what_next(settings: Settings, account: str) -> None:

@@ -20,7 +20,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MSGMETRICS_", env_ignore_empty=True)
 
     home: Path = Field(Path("var"), description="folder for all that the product writes")
-    landing: Path | None = Field(None, description="landing zone, read only (default: $HOME/landing)")
+    landing: Path | None = Field(
+        None, description="landing zone, read only (default: $HOME/landing)"
+    )
     currency: str = Field(
         "USD", pattern="^[A-Z]{3}$", description="ISO 4217 code of the warehouse's one currency"
     )
@@ -29,13 +31,17 @@ class Settings(BaseSettings):
     )
     rate_limit: int = Field(60, ge=1, description="requests a second that one API key may make")
     stale_after: float = Field(
-        86400, gt=0, description="seconds without a new message after which answers are marked stale"
+        86400,
+        gt=0,
+        description="seconds without a new message after which answers are marked stale",
     )
     snapshot_hours: float = Field(
         24, ge=0, description="hours for which earlier published snapshots stay readable"
     )
     memory: str = Field(
-        "", pattern=r"^(\d+(\.\d+)?\s*([KMGT]i?B))?$", description="memory limit of the warehouse, as 4GB"
+        "",
+        pattern=r"^(\d+(\.\d+)?\s*([KMGT]i?B))?$",
+        description="memory limit of the warehouse, as 4GB",
     )
     threads: int = Field(0, ge=0, description="threads of the warehouse (0 = one for each core)")
 

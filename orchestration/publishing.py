@@ -205,17 +205,19 @@ def _comment(
 
 
 def table_description(table: str, known: Catalogue) -> str | None:
-    """What a published table holds and its grain; None for reference tables, which dbt describes."""
+    """What a published table holds and its grain; None for reference tables."""
     for grain, period in (("hourly", "hour"), ("daily", "day")):
         if table.startswith(f"{grain}_by_"):
             mart = table.removeprefix(f"{grain}_by_")
             keys = [d.column for d in known.dimensions.values() if d.mart == mart and not d.name_of]
             others = [key for key in keys if key not in ("account_key", "channel_code")]
             named = ", ".join(["account", "channel", *others])
-            return f"Measures and metrics by {period} of sending (UTC). One row per {period}, {named}."
+            return (
+                f"Measures and metrics by {period} of sending (UTC). One row per {period}, {named}."
+            )
     return {
         "minutely": "Measures by minute of sending (UTC). One row per minute, account, channel.",
-        "messages": "Messages with their outcome, without end users' addresses. One row per message.",
+        "messages": "Messages with their outcome, no end user's address. One row per message.",
         "url_clicks": "Links clicked in messages. One row per message and link.",
         "accounts": "Accounts with their parent and plan. One row per account.",
     }.get(table)

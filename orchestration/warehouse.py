@@ -79,7 +79,9 @@ def _stream_tables() -> str:
 
 
 @contextmanager
-def warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+def warehouse(
+    settings: Settings, *, read_only: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the warehouse file with the machine's limits set; closed at the end.
 
     Raises UserError where the file is held by another process or is no warehouse.
@@ -103,7 +105,7 @@ def warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb
         connection.close()
 
 
-class _Held(UserError):
+class _HeldError(UserError):
     """Another process has the file open."""
 
 
@@ -114,7 +116,7 @@ def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     it as long as a build may take, readers for some seconds.
     """
     waiting = Retrying(
-        retry=retry_if_exception_type(_Held),
+        retry=retry_if_exception_type(_HeldError),
         stop=stop_after_delay(5 if read_only else 600),
         wait=wait_fixed(0.5),
         reraise=True,
@@ -127,7 +129,7 @@ def _try_open(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as error:
         if "lock" in str(error).lower():
-            raise _Held(
+            raise _HeldError(
                 f"The warehouse {path} is in use by another process: wait until its run has "
                 "ended, then try again."
             ) from None

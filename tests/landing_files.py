@@ -40,9 +40,7 @@ def write_landing(
     for stream, of_stream in records.streams():
         shuffled = random.sample(of_stream, len(of_stream))
         cuts = sorted(random.choices(range(len(shuffled) + 1), k=random.randrange(most_files)))
-        for number, (start, end) in enumerate(
-            zip([0, *cuts], [*cuts, len(shuffled)], strict=True)
-        ):
+        for number, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(shuffled)], strict=True)):
             folder = landing / stream / random.choice(("", "dt=2026-05-05", "a/b c/d'e"))
             folder.mkdir(parents=True, exist_ok=True)
             write_file(folder, f"part-{number:04}", shuffled[start:end], random)
@@ -122,10 +120,14 @@ def _csv(records: Sequence[Record], random: Random) -> tuple[str, bytes]:
 def _parquet(records: Sequence[Record], random: Random) -> tuple[str, bytes]:
     columns = _columns(records, random)
     is_typed = random.random() < 0.7
-    table = pa.table({
-        name: _parquet_column(name if is_typed else "", [record.get(name) for record in records])
-        for name in columns
-    })
+    table = pa.table(
+        {
+            name: _parquet_column(
+                name if is_typed else "", [record.get(name) for record in records]
+            )
+            for name in columns
+        }
+    )
     file = io.BytesIO()
     pq.write_table(
         table,

@@ -113,7 +113,9 @@ def test_tables_in_the_readme_are_those_of_the_code() -> None:
 
 def test_every_command_that_the_readme_names_exists() -> None:
     known = set(re.findall(r"`msgmetrics ([a-z ]+)`", commands_table()))
-    for named in re.findall(r"`(?:\.venv/bin/)?msgmetrics ([a-z]+(?: [a-z]+)?)", README.read_text("utf-8")):
+    for named in re.findall(
+        r"`(?:\.venv/bin/)?msgmetrics ([a-z]+(?: [a-z]+)?)", README.read_text("utf-8")
+    ):
         assert named in known or named.split()[0] in known, named
 
 

@@ -150,10 +150,13 @@ def test_urls_count_the_clicks_of_the_messages(warehouse: duckdb.DuckDBPyConnect
         "select message_id, account_key, channel_code, sent_at, sum(clicked_messages), sum(clicks) "
         "from marts.url_clicks group by all order by all"
     ).fetchall()
-    assert by_message == warehouse.execute(
-        "select message_id, account_key, channel_code, sent_at, distinct_urls, clicks "
-        "from marts.messages where clicked_messages > 0 order by all"
-    ).fetchall()
+    assert (
+        by_message
+        == warehouse.execute(
+            "select message_id, account_key, channel_code, sent_at, distinct_urls, clicks "
+            "from marts.messages where clicked_messages > 0 order by all"
+        ).fetchall()
+    )
 
 
 # ------------------------------------------------------------------------------ a failure

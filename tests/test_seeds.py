@@ -29,7 +29,9 @@ def countries_of_the_library() -> list[dict[str, str]]:
 
 def networks_of_the_library() -> list[dict[str, str]]:
     """E.212 networks as MCC x 1000 + MNC; the brand, else the operator; the first listed counts."""
-    listed = json.loads((Path(mobile_codes.__file__).parent / "json/mnc_operators.json").read_text())
+    listed = json.loads(
+        (Path(mobile_codes.__file__).parent / "json/mnc_operators.json").read_text()
+    )
     names: dict[int, str] = {}
     for mcc, mnc, brand, operator in listed:
         name = re.sub(r"\s+", " ", html.unescape(brand or operator or "")).strip()

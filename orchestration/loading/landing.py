@@ -26,11 +26,11 @@ ENDINGS = {
 _CHUNK = 1 << 20
 
 
-class UnreadableFile(Exception):
+class UnreadableFileError(Exception):
     """A file that cannot be read at all; the message is the reason, in words."""
 
 
-class ChangedWhileRead(Exception):
+class ChangedWhileReadError(Exception):
     """A file that somebody wrote to while it was read; it is left for the next run."""
 
 
@@ -150,14 +150,14 @@ def readable_copy(file: LandingFile, folder: Path, name: str) -> Path:
 
     Compressed files are unpacked, whole: DuckDB's own readers stop at the end of a truncated
     gzip or zstd file without a word. Others are linked, because a landing file's name may hold
-    characters that a reader takes for a pattern. Raises UnreadableFile.
+    characters that a reader takes for a pattern. Raises UnreadableFileError.
     """
     copy = folder / f"{name}.{file.format}"
     if file.compression is None:
         copy.symlink_to(file.path.resolve())
         return copy
     if file.state.size == 0:
-        raise UnreadableFile(f"is empty, which no {file.compression} file is")
+        raise UnreadableFileError(f"is empty, which no {file.compression} file is")
     try:
         with (
             file.path.open("rb") as content,
@@ -167,11 +167,11 @@ def readable_copy(file: LandingFile, folder: Path, name: str) -> Path:
             while chunk := packed.read(_CHUNK):
                 plain.write(chunk)
     except pa.ArrowException as error:
-        raise UnreadableFile(f"is not a whole {file.compression} file ({error})") from None
+        raise UnreadableFileError(f"is not a whole {file.compression} file ({error})") from None
     except OSError as error:
         if error.errno is not None:  # the disk, not the file
             raise
-        raise UnreadableFile(f"is not a whole {file.compression} file ({error})") from None
+        raise UnreadableFileError(f"is not a whole {file.compression} file ({error})") from None
     return copy
 
 
@@ -184,12 +184,12 @@ def count_lines(path: Path) -> int:
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     """(line number from 1, line with its end), without a byte order mark.
 
-    Raises UnreadableFile at the first line that is not UTF-8.
+    Raises UnreadableFileError at the first line that is not UTF-8.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError:
-                raise UnreadableFile(f"is not UTF-8 text (line {number})") from None
+                raise UnreadableFileError(f"is not UTF-8 text (line {number})") from None
             yield number, text.removeprefix("\ufeff") if number == 1 else text

@@ -17,9 +17,9 @@ import duckdb
 from msgmetrics.settings import Settings
 from orchestration.loading import readers
 from orchestration.loading.landing import (
-    ChangedWhileRead,
+    ChangedWhileReadError,
     LandingFile,
-    UnreadableFile,
+    UnreadableFileError,
     content_hash,
     count_lines,
     list_landing,
@@ -291,7 +291,7 @@ class Loader:
             else:
                 records, loaded = self._take_text(stream, arrival, signature, report)
             if not self._is_unchanged(arrival.file, report):
-                raise ChangedWhileRead
+                raise ChangedWhileReadError
             self._record_file(arrival, report, records=records, loaded=loaded)
 
     @contextmanager
@@ -301,9 +301,9 @@ class Loader:
         """What becomes of a file that the block cannot read: quarantine, or the next run's turn."""
         try:
             yield
-        except ChangedWhileRead:
+        except ChangedWhileReadError:
             pass
-        except (UnreadableFile, OSError) as error:
+        except (UnreadableFileError, OSError) as error:
             if not self._is_unchanged(file, report):
                 return
             if isinstance(error, OSError):

@@ -11,13 +11,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from contextlib import suppress
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from orchestration.loading.landing import UnreadableFile, text_lines
+from orchestration.loading.landing import UnreadableFileError, text_lines
 from orchestration.loading.records import Stream, is_borne, plain_number
 
 # A line may be this long in the fast way (bytes); a longer one sends its file the careful way.
@@ -105,15 +104,12 @@ def _object(members: Iterable[tuple[str, str]]) -> str:
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     """What the SQL of this module needs of a connection."""
     connection.execute("set timezone = 'UTC'")
-    for name in ("strict_json", "plain_number", "other_members"):
-        with suppress(duckdb.InvalidInputException):  # it is there if this connection loaded before
-            connection.remove_function(name)
     for function, parameters in (
         (strict_json, ["varchar", "varchar[]"]),
         (other_members, ["varchar", "varchar[]"]),
         (plain_number, ["varchar"]),
     ):
-        with suppress(duckdb.CatalogException):  # there since an earlier load
+        with suppress(duckdb.NotImplementedException):  # there since an earlier load
             connection.create_function(
                 function.__name__, function, parameters, "varchar", null_handling="special"
             )
@@ -163,7 +159,7 @@ def _json_texts(stream: Stream, lines: str, refused: str = "null") -> str:
         raw,
         case
             when len(names) > {present}
-                and len(list_filter(names, lambda name: not list_contains({known}, name))) > 0
+                and not list_has_all({known}, names)
             then case
                 when strlen(document) <= {_SHORT_LINE} then json_merge_patch(document, '{no_known}')
                 else other_members(document, {known})
@@ -254,17 +250,17 @@ def _line_batch(numbers: list[int], lines: list[str]) -> pa.Table:
 def csv_header(path: Path) -> tuple[str, ...]:
     """The column names of a CSV file, none if it is empty.
 
-    Raises UnreadableFile where a name stands twice: no one could say which column is meant.
+    Raises UnreadableFileError where a name stands twice: no one could say which column is meant.
     """
     csv.field_size_limit(1 << 30)
     reader = csv.reader((text for _, text in text_lines(path)), strict=True)
     try:
         header = next(filter(_is_filled, reader), [])
     except csv.Error as error:
-        raise UnreadableFile(f"has no readable header ({error})") from None
+        raise UnreadableFileError(f"has no readable header ({error})") from None
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
-        raise UnreadableFile(f"names {', '.join(twice)} twice in its header")
+        raise UnreadableFileError(f"names {', '.join(twice)} twice in its header")
     return tuple(header)
 
 
@@ -418,7 +414,7 @@ def parquet_columns(
 ) -> tuple[tuple[str, str], ...]:
     """(name, type) of each column.
 
-    Raises UnreadableFile, also where two columns have one name: DuckDB, to which large and small
+    Raises UnreadableFileError, also where two columns have one name: DuckDB, to which large and small
     letters are the same, calls the second one x_1, and no one could say which is meant. And where
     decimals are longer than DuckDB's own, because it reads wrong numbers from them.
     """
@@ -437,13 +433,13 @@ def parquet_columns(
     names = [name for name, _ in schema]
     renamed = sorted(name for name, _ in columns if name not in names)
     if len(renamed) > names.count(""):
-        raise UnreadableFile(
+        raise UnreadableFileError(
             f"has two columns of one name, large and small letters being the same "
             f"({', '.join(renamed)} is the second)"
         )
     too_long = [name for name, precision in schema if (precision or 0) > _MOST_DECIMAL_DIGITS]
     if too_long:
-        raise UnreadableFile(
+        raise UnreadableFileError(
             f"holds decimals of more than {_MOST_DECIMAL_DIGITS} digits ({', '.join(too_long)})"
         )
     return columns
@@ -454,7 +450,7 @@ def unreadable_parquet(error: duckdb.Error, path: Path) -> Exception:
     if isinstance(error, _NOT_THE_FILES_FAULT):
         return error
     first_line = str(error).strip().splitlines()[0].replace(str(path), "the file")
-    return UnreadableFile(f"is not a readable Parquet file ({first_line})")
+    return UnreadableFileError(f"is not a readable Parquet file ({first_line})")
 
 
 def parquet(

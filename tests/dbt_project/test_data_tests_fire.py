@@ -206,7 +206,7 @@ FAULTS = [
     Fault(
         "marts.url_clicks",
         "update marts.url_clicks set clicks = 7 where url = 'y'",
-        MESSAGES,
+        f"{MESSAGES} {TOTALS}",
     ),
     # the catalogue
     Fault(

@@ -89,7 +89,12 @@ def test_a_load_in_two_halves_is_one_load(zone: Zone, new_zone):
     assert zone.content() == other.content()
 
 
-SOME = ("accounts/a.jsonl", "accounts/broken.jsonl", "accounts/not.jsonl.gz", "messages/broken.parquet")
+SOME = (
+    "accounts/a.jsonl",
+    "accounts/broken.jsonl",
+    "accounts/not.jsonl.gz",
+    "messages/broken.parquet",
+)
 
 STATEMENTS_THAT_MAKE_TABLES = 2
 

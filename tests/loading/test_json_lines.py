@@ -17,82 +17,87 @@ def account(key: str) -> str:
     return json.dumps({"account_key": key})
 
 
-def keys(zone: Zone) -> list[object]:
-    return sorted(str(row["account_key"]) for row in zone.rows("accounts"))
+# Files of two records.
+FILES = (
+    "A\nB\n",
+    "A\nB",
+    "A\r\nB\r\n",
+    "A\r\nB\n",
+    "\ufeffA\nB\n",
+    "\ufeff\nA\nB\n",
+    "\n\n\nA\n\n\nB\n\n",
+    "A\n   \t  \n\r\n \r \nB\n \t ",
+    "  A  \n\tB\t",
+    "\r\r\nA\r\r\nB",
+    "A\n" + "\n" * 1000 + "B",
+)
 
 
 @pytest.mark.parametrize("has_broken", (False, True))
-@pytest.mark.parametrize(
-    "content",
-    (
-        "A\nB\n",
-        "A\nB",
-        "A\r\nB\r\n",
-        "A\r\nB\n",
-        "\ufeffA\nB\n",
-        "\ufeff\nA\nB\n",
-        "\n\n\nA\n\n\nB\n\n",
-        "A\n   \t  \n\r\n \r \nB\n \t ",
-        "  A  \n\tB\t",
-        "\r\r\nA\r\r\nB",
-        "A\n" + "\n" * 1000 + "B",
-    ),
-)
-def test_lines(zone: Zone, content: str, has_broken: bool):
-    text = content.replace("A", account("a")).replace("B", account("b"))
-    zone.write("accounts/x.jsonl", text + ("\nbroken" if has_broken else ""))
-    load = zone.load().streams["accounts"]
-    assert (load.records, load.loaded) == (2 + has_broken, 2)
-    assert keys(zone) == ["a", "b"]
-    for row in zone.quarantine():
-        lines = (text + "\nbroken").split("\n")
-        assert (row["row_number"], row["raw_text"]) == (len(lines), "broken")
-        assert row["reason"] == "is not valid JSON"
+def test_lines(zone: Zone, has_broken: bool):
+    broken = "\nbroken" if has_broken else ""
+    for number, content in enumerate(FILES):
+        text = content.replace("A", account(f"{number}a")).replace("B", account(f"{number}b"))
+        zone.write(f"accounts/{number}.jsonl", text + broken)
+    zone.load()
+    assert {str(row["account_key"]) for row in zone.rows("accounts")} == {
+        f"{number}{letter}" for number in range(len(FILES)) for letter in "ab"
+    }
+    assert all(file["loaded"] == 2 for file in zone.files())
+    assert {
+        (row["path"], row["row_number"], row["raw_text"], row["reason"])
+        for row in zone.quarantine()
+    } == {
+        (f"accounts/{number}.jsonl", content.count("\n") + 2, "broken", "is not valid JSON")
+        for number, content in enumerate(FILES if has_broken else ())
+    }
 
 
 def test_a_carriage_return_by_itself_ends_no_line(zone: Zone):
-    zone.write("accounts/x.jsonl", f"{account('a')}\r{account('b')}\n" '{"account_key":\r"c"}\n')
+    zone.write("accounts/x.jsonl", f'{account("a")}\r{account("b")}\n{{"account_key":\r"c"}}\n')
     assert zone.load().streams["accounts"].loaded == 1
     (row,) = zone.quarantine()
     assert (row["row_number"], row["reason"]) == (1, "is not valid JSON")
     assert row["raw_text"] == f"{account('a')}\r{account('b')}"
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    (
-        ("[]", "is not a JSON object"),
-        ("5", "is not a JSON object"),
-        ("null", "is not a JSON object"),
-        ('"text"', "is not a JSON object"),
-        ('[{"account_key": "a"}]', "is not a JSON object"),
-        ("{}", "account_key is missing"),
-        ('{"x": {"account_key": "a"}}', "account_key is missing"),
-        ('{"Account_Key": "a"}', "account_key is missing"),
-        ('{"account_key": ["a"]}', "account_key is a list or an object, not one value"),
-        ('{"account_key": "a",}', "is not valid JSON"),
-        ('{"account_key": "a", "x": NaN}', "is not valid JSON"),
-        ('{"account_key": "a", "x": [1, -Infinity]}', "is not valid JSON"),
-        ('{"account_key": "a", "x": {"y": [1 , ] }}', "is not valid JSON"),
-        ('{"account_key": "a"} {}', "is not valid JSON"),
-        ('{"account_key": "a"}\x00', "is not valid JSON"),
-        ('{"account_key": "a\x00b"}', "is not valid JSON"),
-        ('{"account_key": "a\x1fb"}', "is not valid JSON"),
-        ("\x1f" + '{"account_key": "a"}', "is not valid JSON"),
-        ("\ufeff" + '{"account_key": "a"}', "is not valid JSON"),
-        (r'{"account_key": "\ud800"}', "is not valid JSON"),
-        (r'{"account_key": "a", "x": "\udc00\ud800"}', "is not valid JSON"),
-        ("{'account_key': 'a'}", "is not valid JSON"),
-        ("{", "is not valid JSON"),
-        ("\f", "is not valid JSON"),
-        ('{"account_key": "a"', "is not valid JSON"),
-    ),
+NO_RECORDS = (
+    ("[]", "is not a JSON object"),
+    ("5", "is not a JSON object"),
+    ("null", "is not a JSON object"),
+    ('"text"', "is not a JSON object"),
+    ('[{"account_key": "a"}]', "is not a JSON object"),
+    ("{}", "account_key is missing"),
+    ('{"x": {"account_key": "a"}}', "account_key is missing"),
+    ('{"Account_Key": "a"}', "account_key is missing"),
+    ('{"account_key": ["a"]}', "account_key is a list or an object, not one value"),
+    ('{"account_key": "a",}', "is not valid JSON"),
+    ('{"account_key": "a", "x": NaN}', "is not valid JSON"),
+    ('{"account_key": "a", "x": [1, -Infinity]}', "is not valid JSON"),
+    ('{"account_key": "a", "x": {"y": [1 , ] }}', "is not valid JSON"),
+    ('{"account_key": "a"} {}', "is not valid JSON"),
+    ('{"account_key": "a"}\x00', "is not valid JSON"),
+    ('{"account_key": "a\x00b"}', "is not valid JSON"),
+    ('{"account_key": "a\x1fb"}', "is not valid JSON"),
+    ("\x1f" + '{"account_key": "a"}', "is not valid JSON"),
+    ("\ufeff" + '{"account_key": "a"}', "is not valid JSON"),
+    (r'{"account_key": "\ud800"}', "is not valid JSON"),
+    (r'{"account_key": "a", "x": "\udc00\ud800"}', "is not valid JSON"),
+    ("{'account_key': 'a'}", "is not valid JSON"),
+    ("{", "is not valid JSON"),
+    ("\f", "is not valid JSON"),
+    ('{"account_key": "a"', "is not valid JSON"),
 )
-def test_a_line_that_is_no_record(zone: Zone, line: str, reason: str):
-    zone.write("accounts/x.jsonl", f"{account('sound')}\n{line}\n")
-    assert zone.load().streams["accounts"].quarantined == 1
-    (row,) = zone.quarantine()
-    assert (row["row_number"], row["raw_text"], row["reason"]) == (2, line, reason)
+
+
+def test_lines_that_are_no_records(zone: Zone):
+    lines = [line for line, _ in NO_RECORDS]
+    zone.write("accounts/x.jsonl", "\n".join((account("sound"), *lines, account("sound"))))
+    load = zone.load().streams["accounts"]
+    assert (load.loaded, load.quarantined) == (2, len(lines))
+    assert [(row["row_number"], row["raw_text"], row["reason"]) for row in zone.quarantine()] == [
+        (number, *expected) for number, expected in enumerate(NO_RECORDS, start=2)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -122,11 +127,17 @@ def test_unknown_members_are_kept_and_of_repeated_ones_the_first_counts(
 
 
 def test_a_number_in_a_text_field_is_its_text_even_if_the_name_is_spelled_oddly(zone: Zone):
-    zone.write("accounts/x.jsonl", '{"\\u0061ccount_key": 1.10, "name": -0, "x": 1.10}')
+    lines = (
+        '{"\\u0061ccount_key": 1.10, "x": 1.10}',
+        '{"account_key": 2.10, "x": 1.10}',
+        '{"account_key" : -0, "x": 1.10}',
+        '{"account_ke\\u0079":3e2, "x": 1.10}',
+    )
+    zone.write("accounts/x.jsonl", "\n".join(lines))
     zone.load()
-    (row,) = zone.rows("accounts")
-    assert (row["account_key"], row["name"]) == ("1.10", "-0")
-    assert json.loads(str(row["extra"])) == {"x": 1.1}
+    rows = zone.rows("accounts")
+    assert sorted(str(row["account_key"]) for row in rows) == ["-0", "1.10", "2.10", "3e2"]
+    assert all(json.loads(str(row["extra"])) == {"x": 1.1} for row in rows)
 
 
 @pytest.mark.parametrize("levels", (1_000, 600_000))
@@ -175,7 +186,9 @@ def test_a_file_that_is_not_utf_8_is_refused_whole(zone: Zone, content: bytes):
 
 def test_lines_with_random_mistakes_are_judged_as_by_the_reference(zone: Zone):
     random = Random(4)
-    sound = '{"account_key": "a\\u00e9", "name": -1.50e3, "plan": null, "x": [1, {"y": [true, 0.5]}]}'
+    sound = (
+        '{"account_key": "a\\u00e9", "name": -1.50e3, "plan": null, "x": [1, {"y": [true, 0.5]}]}'
+    )
     lines = []
     for _ in range(3000):
         line = sound
@@ -200,9 +213,43 @@ def test_lines_with_random_mistakes_are_judged_as_by_the_reference(zone: Zone):
 
 
 MISTAKES = [
-    *("", "", " ", ",", ":", '"', "\\", "{", "}", "[", "]", "0", "1", "-", "+", ".", "e", "E5", "00"),
+    *(
+        "",
+        "",
+        " ",
+        ",",
+        ":",
+        '"',
+        "\\",
+        "{",
+        "}",
+        "[",
+        "]",
+        "0",
+        "1",
+        "-",
+        "+",
+        ".",
+        "e",
+        "E5",
+        "00",
+    ),
     *("NaN", "nan", "Infinity", "-inf", "null", "true", "\t", "\r", "\f", "\x00", "\x1f", "\x7f"),
-    *("\ufeff", "é", "🎉", "\\ud83c", "\\u0041", "//", "/*", "'", '"x":', ",,", ", ]", ",}", "\u2028"),
+    *(
+        "\ufeff",
+        "é",
+        "🎉",
+        "\\ud83c",
+        "\\u0041",
+        "//",
+        "/*",
+        "'",
+        '"x":',
+        ",,",
+        ", ]",
+        ",}",
+        "\u2028",
+    ),
 ]
 
 

@@ -12,9 +12,14 @@ from zone import Zone
 
 from orchestration.loading.loader import Loader
 
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 RANDOM_RECORDS = 1000
 JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-NUMBERS = """
+NUMBERS = words("""
     0 1 -1 -0 -0.0 2 3.0 3.5 3.50 1.10 0.1 0.10 1e2 1E2 1e+2 12e-1 1.5e1 10e-1 1e0 1e-0 1e00 0e999
     32767 32768 32767.0 32767.5 2147483647 2147483648 -2147483648 -2147483649 2147483647.0
     9223372036854775807 9223372036854775808 -9223372036854775808 -9223372036854775809
@@ -22,17 +27,19 @@ NUMBERS = """
     123456789012345678 1234567890123456789012345678901234567890 99999999999999999999999999999999
     999999999999.999999 999999999999.9999991 999999999999.9999990 999999999999.99999999999999
     1000000000000 1e11 1e12 9.99999999999999999e11 -0.000001 -0.0000000 0.000001 0.0000001 0.0000010
-    1e-6 1e-7 1e-19 1e-400 1e400 -1e400 1e99999 1e-99999 1e99999999999999999999 1.0000001 1.0000000
+    1e-6 1e-7 1e-19 1e-400 1e400 -1e400 1e99999 1e-99999 1e999999999 1e99999999999999999999 1.0000001 1.0000000
     1.000000000000000000000000000000000000000000000000000001 0.30000000000000004
     123456789.123456 1234567890.123456 3.00000000000000001 756.0 2.5e-1 25e-7 250e-7 1.10e1
-""".split()
-OTHER_NUMBERS = """
-    +1 +1.5 .5 5. -.5 00 01 007 1_000 0x10 1,5 1.2.3 1e 1e+ e5 NaN nan Infinity -inf inf ١ 1٫5 ½ --1 1-
+""")
+OTHER_NUMBERS = words("""
+    +1 +1.5 .5 5. -.5 00 01 007 1_000 0x10 1,5 1.2.3 1e 1e+ e5 NaN nan Infinity -inf inf ١ 1٫5 ½
+    --1 1-
     000000000000000000000000000000000000000000000000000000000001 1d 1f 0b1 1e5.0 $5 1%
-""".split()
-TIMESTAMPS = """
+""")
+TIMESTAMPS = words("""
     2026-05-05T10:00:00Z 2026-05-05~10:00:00Z 2026-05-05T10:00:00+02:00 2026-05-05T10:00:00+0200
-    2026-05-05T10:00:00+02 2026-05-05T10:00:00-11:30 2026-05-05T10:00:00+00:00 2026-05-05T10:00:00-00
+    2026-05-05T10:00:00+02 2026-05-05T10:00:00-11:30 2026-05-05T10:00:00+00:00
+    2026-05-05T10:00:00-00
     2026-05-05T10:00:00.1Z 2026-05-05T10:00:00.123456Z 2026-05-05T10:00:00.1234567Z
     2026-05-05T10:00:00.999999999999999999Z 2026-05-05T23:59:59.9999999+14:00 2026-05-05T10:00Z
     2026-05-05T10:00+0200 2026-05-05~10:00-02 2024-02-29T00:00:00Z 2000-01-01T00:00:00Z
@@ -49,10 +56,11 @@ TIMESTAMPS = """
     2026-05-05T10:00:00+02:00:00 2026-05-05T10:00:00,5Z 2026-05-05T10:00:00.Z 2026-5-5T10:00:00Z
     26-05-05T10:00:00Z 02026-05-05T10:00:00Z +2026-05-05T10:00:00Z 0000-01-01T00:00:00Z
     9999-12-31T23:59:59Z 9999-12-31T23:59:59-23:59 2026-05-05T10:00:00UTC ٢٠٢٦-05-05T10:00:00Z
-    2026-05-05T10:00:00Europe/Zurich 2026-05-05~~10:00:00Z 2026-05-05T10:00:00ZZ 2026-05-05T10:00:00.1
+    2026-05-05T10:00:00Europe/Zurich 2026-05-05~~10:00:00Z 2026-05-05T10:00:00ZZ
+    2026-05-05T10:00:00.1
     2026-05-05T10:00:00−02:00 2026-05-05T-1:00:00Z epoch infinity now today 1746439200 -infinity
     2026-05-05~(BC)~10:00:00Z 2026-05-05T10:00:00Z~ ~2026-05-05T10:00:00Z 1746439200000
-""".replace("\n", " ").split()
+""")
 TEXTS = [
     "",
     " ",
@@ -137,14 +145,19 @@ VALUES = [
     *map(json.dumps, (*NUMBERS, *OTHER_NUMBERS)),
     *(json.dumps(text.replace("~", " ")) for text in TIMESTAMPS),
     *(json.dumps(text, ensure_ascii=ascii) for text in TEXTS for ascii in (True, False)),
-    *("true", "false", "null", "[]", "{}", "[1]", '[{"a": [1.10]}]', '{"a": 1}', '""', "1746439200"),
+    *("true", "false", "null", "[]", "{}", "[1]", '[{"a": [1.10]}]', '{"a": 1}', '""', "1746439"),
     *OTHER_NUMBERS,  # not JSON
     *("[1,]", '{"a": 1 , }', "[nan]", "[[-Infinity]]", "tRue", "'x'", "1 2", '"a" "b"', "/**/1"),
     *(r'"\ud800"', r'"\udc00\ud800"', r'["\ud83c"]', r'"\u00"', r'"\x41"', '"a\tb"', '"\x00"'),
 ]  # fmt: skip
 
 
-def every_case(stream: str) -> Iterator[tuple[str, Spelled]]:
+VALUES = list(dict.fromkeys(VALUES))
+# The same in a format without types, where 1.10 and "1.10" are one value.
+TEXT_VALUES = list({text_of(value): value for value in VALUES}.values())
+
+
+def every_case(stream: str, format_: str) -> Iterator[tuple[str, Spelled]]:
     """(field, record with one value changed or missing).
 
     Every field of the first sound record; of the others those that mean something else there.
@@ -153,7 +166,7 @@ def every_case(stream: str) -> Iterator[tuple[str, Spelled]]:
         for field in record:
             if number == 0 or field in VARYING:
                 yield field, {name: value for name, value in record.items() if name != field}
-                for value in VALUES:
+                for value in VALUES if format_ == "jsonl" else TEXT_VALUES:
                     yield field, {**record, field: value}
 
 
@@ -179,10 +192,8 @@ def assert_judged_alike(
 
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("stream", SOUND)
-def test_every_value_in_every_field(
-    zone: Zone, new_zone, monkeypatch, stream: str, format_: str
-):
-    cases = [record for _, record in every_case(stream)]
+def test_every_value_in_every_field(zone: Zone, new_zone, monkeypatch, stream: str, format_: str):
+    cases = [record for _, record in every_case(stream, format_)]
     sound = assert_judged_alike(zone, stream, cases, format_)
     assert 0 < len(sound) < len(cases)
     # The same valid records without the broken ones: no file of them is read record by record.
@@ -194,7 +205,7 @@ def test_every_field_has_a_broken_and_a_sound_value():
     """What the test above proves depends on its cases: of each field there must be both kinds."""
     for stream, records in SOUND.items():
         verdicts: dict[str, set[bool]] = {name: set() for record in records for name in record}
-        for field, record in every_case(stream):
+        for field, record in every_case(stream, "jsonl"):
             verdicts[field].add(isinstance(verdict(stream, record, "jsonl"), Refusal))
         assert all(kinds == {True, False} for kinds in verdicts.values())
 
@@ -275,7 +286,8 @@ def test_a_reason_names_all_that_is_wrong_and_the_row_and_the_raw_text(zone: Zon
         "segments": '"2.5"',
     }
     zone.write(
-        f"messages/a.{format_}", file_of([SOUND["messages"][0], broken, SOUND["messages"][1]], format_)
+        f"messages/a.{format_}",
+        file_of([SOUND["messages"][0], broken, SOUND["messages"][1]], format_),
     )
     report = zone.load()
     load = report.streams["messages"]

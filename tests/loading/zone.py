@@ -90,7 +90,9 @@ class Zone:
             assert file["loaded"] == loaded.pop(id_, 0)
             assert file["quarantined"] == refused.pop(id_, 0)
             assert file["records"] == file["loaded"] + file["quarantined"]
-            assert (file["status"] == "unreadable") == bool(file["reason"]) == bool(whole.pop(id_, 0))
+            assert (
+                (file["status"] == "unreadable") == bool(file["reason"]) == bool(whole.pop(id_, 0))
+            )
         assert not loaded + refused + whole
         identities = [(file["path"], file["size"], file["content_hash"]) for file in files]
         assert len(set(identities)) == len(identities)
@@ -100,7 +102,8 @@ class Zone:
         paths = "join (select file_id, path from raw.files) using (file_id)"
         queries = {
             "quarantine": "select stream, path, row_number, raw_text, reason from raw.quarantine",
-            "files": "select path, size, content_hash, status, reason, records, loaded from raw.files",
+            "files": "select path, size, content_hash, status, reason, records, loaded "
+            "from raw.files",
         } | {
             name: f"select path, {', '.join(stream.field_names)}, extra from raw.{name} {paths}"
             for name, stream in streams().items()

@@ -43,9 +43,11 @@ def test_every_mart_is_published_from_and_every_layer_follows_the_one_before(
 
 
 def test_data_tests_are_asset_checks(defs: dg.Definitions) -> None:
-    names = {check.name for check in defs.resolve_all_asset_checks_specs()} if hasattr(
-        defs, "resolve_all_asset_checks_specs"
-    ) else {key.name for key in defs.resolve_asset_graph().asset_check_keys}
+    names = (
+        {check.name for check in defs.resolve_all_asset_checks_specs()}
+        if hasattr(defs, "resolve_all_asset_checks_specs")
+        else {key.name for key in defs.resolve_asset_graph().asset_check_keys}
+    )
     assert "every_record_is_loaded_or_quarantined" in names
     for path in (MODELS.parent / "data_tests").glob("assert_*.sql"):
         assert path.stem in names

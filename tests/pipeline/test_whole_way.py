@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 
 import duckdb
 import httpx
+import psutil
 import pytest
 from pipeline.conftest import Home
 
@@ -144,7 +146,9 @@ def test_quarantine_shows_file_row_reason_and_raw_text(home: Home) -> None:
 def test_a_second_pass_over_the_same_files_changes_only_the_snapshot(home: Home) -> None:
     def contents() -> dict[str, list]:
         with duckdb.connect(str(home.published), read_only=True) as published:
-            names = [n for (n,) in published.execute("select table_name from duckdb_tables()").fetchall()]
+            names = [
+                n for (n,) in published.execute("select table_name from duckdb_tables()").fetchall()
+            ]
             return {
                 name: published.execute(f"select * from {name} order by all").fetchall()
                 for name in names
@@ -192,3 +196,68 @@ def test_an_empty_landing_zone_is_published_as_nothing_with_a_hint(tmp_path) -> 
 def test_an_unusable_setting_is_one_sentence(tmp_path, variable: str, value: str) -> None:
     done = Home(tmp_path).msgmetrics("status", **{variable: value})
     assert done.returncode == 2 and variable in done.stderr and "Traceback" not in done.stderr
+
+
+_RUNS_AND_SCHEDULES = """
+{
+  repositoriesOrError {
+    ... on RepositoryConnection {
+      nodes { jobs { name } schedules { name scheduleState { status } } }
+    }
+  }
+  runsOrError(limit: 50) { ... on Runs { results { status jobName } } }
+}
+"""
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for opened in sockets:
+        opened.bind(("127.0.0.1", 0))
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
+
+
+def _ask(url: str) -> dict | None:
+    with contextlib.suppress(httpx.TransportError, KeyError, ValueError):
+        answer = httpx.post(url, json={"query": _RUNS_AND_SCHEDULES}, timeout=60).json()
+        if answer["data"]["repositoriesOrError"].get("nodes"):
+            return answer["data"]
+    return None
+
+
+def test_dev_shows_the_runs_of_the_command_line_and_stops_cleanly(home: Home) -> None:
+    ui, api = _free_ports(2)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "msgmetrics.cli", "dev"),
+            *("--dagster-port", str(ui), "--port", str(api)),
+        ],
+        env=home.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until = time.monotonic() + 180
+        data = None
+        while data is None and time.monotonic() < until and process.poll() is None:
+            data = _ask(f"http://127.0.0.1:{ui}/graphql")
+            time.sleep(0.5)
+        assert data is not None
+        (repository,) = data["repositoriesOrError"]["nodes"]
+        assert "refresh" in {job["name"] for job in repository["jobs"]}
+        assert {s["name"]: s["scheduleState"]["status"] for s in repository["schedules"]} == {
+            "refresh_schedule": "RUNNING",
+            "nightly_schedule": "RUNNING",
+        }
+        runs = data["runsOrError"]["results"]
+        assert {"status": "SUCCESS", "jobName": "refresh"} in runs
+        assert httpx.get(f"http://127.0.0.1:{api}/readyz", timeout=30).status_code == 200
+        family = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=120)
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert process.returncode == 0 and not alive

@@ -316,6 +316,18 @@ def _is_in(duration: timedelta | None, ranks: frozenset[int]) -> bool:
     return duration is not None and BUCKET_RANK[bucket(duration)] in ranks
 
 
+def _accounts_counted(
+    accounts: Mapping[str, Account], filters: Mapping[str, object], key_account: str | None
+) -> set[str] | None:
+    """The accounts that the question counts; None for all. What a key does not see is not there."""
+    asked = set(filters.get("accountKeys", [key_account] if key_account else []))
+    if key_account is None and not asked:
+        return None
+    if key_account is not None:
+        asked &= with_descendants(accounts, [key_account])
+    return with_descendants(accounts, asked) if filters.get("includeSubaccounts") else asked
+
+
 def matching(
     outcomes: Iterable[Outcome],
     accounts: Mapping[str, Account],
@@ -336,17 +348,9 @@ def matching(
     }
     tests: list[Callable[[Outcome], bool]] = []
 
-    if key_account is not None:
-        visible = with_descendants(accounts, [key_account])
-        filters.setdefault("accountKeys", [key_account])
-        tests.append(lambda outcome: outcome.account_key in visible)
-    if "accountKeys" in filters:
-        asked = set(filters["accountKeys"])
-        if key_account is not None:  # an account that is not seen is one that does not exist
-            asked &= visible
-        if filters.get("includeSubaccounts"):
-            asked = with_descendants(accounts, asked)
-        tests.append(lambda outcome: outcome.account_key in asked)
+    counted = _accounts_counted(accounts, filters, key_account)
+    if counted is not None:
+        tests.append(lambda outcome: outcome.account_key in counted)
     if "sentSince" in filters:
         since = _moment(filters["sentSince"])
         tests.append(lambda outcome: outcome.sent_at >= since)
