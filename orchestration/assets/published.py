@@ -16,7 +16,8 @@ from orchestration.warehouse import warehouse
 SNAPSHOT = dg.AssetKey(["published", "snapshot"])
 
 
-def _marts() -> list[dg.AssetKey]:
+def marts() -> list[dg.AssetKey]:
+    """The marts that are published."""
     grains = ("hourly", "daily")
     names = [f"{grain}_by_{mart}" for grain in grains for mart in catalogue().marts]
     return [dg.AssetKey(["marts", name]) for name in [*names, "minutely", "messages", "url_clicks"]]
@@ -25,7 +26,7 @@ def _marts() -> list[dg.AssetKey]:
 @dg.asset(
     key=SNAPSHOT,
     group_name="published",
-    deps=[*_marts(), dg.AssetKey(["marts", "accounts"])],
+    deps=[*marts(), dg.AssetKey(["marts", "accounts"])],
     pool="warehouse",
 )
 def snapshot(context: dg.AssetExecutionContext, writer: Writer) -> dg.MaterializeResult:

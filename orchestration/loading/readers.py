@@ -109,7 +109,8 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
         (other_members, ["varchar", "varchar[]"]),
         (plain_number, ["varchar"]),
     ):
-        with suppress(duckdb.NotImplementedException):  # there since an earlier load
+        # Since an earlier load they are known to this connection, or to another of this process.
+        with suppress(duckdb.NotImplementedException, duckdb.CatalogException):
             connection.create_function(
                 function.__name__, function, parameters, "varchar", null_handling="special"
             )
@@ -414,9 +415,9 @@ def parquet_columns(
 ) -> tuple[tuple[str, str], ...]:
     """(name, type) of each column.
 
-    Raises UnreadableFileError, also where two columns have one name: DuckDB, to which large and small
-    letters are the same, calls the second one x_1, and no one could say which is meant. And where
-    decimals are longer than DuckDB's own, because it reads wrong numbers from them.
+    Raises UnreadableFileError, also where two columns have one name: DuckDB, to which large and
+    small letters are the same, calls the second one x_1, and no one could say which is meant. And
+    where decimals are longer than DuckDB's own, because it reads wrong numbers from them.
     """
     try:
         described = connection.execute(

@@ -80,6 +80,13 @@ def test_a_second_load_adds_nothing(zone: Zone):
         assert zone.content() == once
 
 
+def test_one_loader_may_load_twice(zone: Zone):
+    with zone.cursor() as cursor:
+        loader = Loader(cursor, zone.settings, now=NOW, as_of=NOW)
+        assert filled(zone) and loader.load().files == len(FILES)
+        assert loader.load().known_files == len(FILES)
+
+
 def test_a_load_in_two_halves_is_one_load(zone: Zone, new_zone):
     other = filled(new_zone())
     other.load()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ import pytest
 from pipeline.conftest import Home
 
 from msgmetrics.catalogue import catalogue
+from msgmetrics.errors import UserError
+from msgmetrics.settings import settings
 
 
 @contextlib.contextmanager
@@ -261,3 +264,21 @@ def test_dev_shows_the_runs_of_the_command_line_and_stops_cleanly(home: Home) ->
         process.wait(timeout=120)
     _, alive = psutil.wait_procs(family, timeout=60)
     assert process.returncode == 0 and not alive
+
+
+def test_a_failed_gate_leaves_the_last_snapshot_up_and_says_which_check(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in [name for name in os.environ if name.startswith("MSGMETRICS_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("MSGMETRICS_HOME", str(home.path))
+    from orchestration.checks import published as gate
+    from orchestration.checks.expectations import Verdict
+    from orchestration.passes import run_pass
+
+    before = home.published.resolve()
+    row = {"mart": "daily_by_channel", "metric": "TRAFFIC_DELIVERY_RATE", "highest": 1.5}
+    monkeypatch.setattr(gate, "judge_metrics", lambda bounds: Verdict(("a rule",), (row,)))
+    with pytest.raises(UserError, match=r"metrics_are_possible of marts\.daily_by_channel failed"):
+        run_pass(settings())
+    assert home.published.resolve() == before
