@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from msgmetrics.console import print_json, progress_bars, say, show_table
@@ -29,6 +28,7 @@ quarantine_app = typer.Typer(help="Records and files that were refused.", no_arg
 app.add_typer(keys_app, name="keys")
 app.add_typer(quarantine_app, name="quarantine")
 
+_INTERRUPTED = 130
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 
@@ -39,9 +39,22 @@ def main() -> None:
     except UserError as error:
         say(f"msgmetrics: {error}")
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        say("msgmetrics: interrupted; what was finished is kept, and the next run goes on from it.")
-        sys.exit(130)
+    except OSError as error:
+        say(f"msgmetrics: {_what_the_system_refused(error)}")
+        sys.exit(2)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            say("msgmetrics: interrupted; what was finished is kept, the next run goes on from it.")
+        raise
+
+
+def _what_the_system_refused(error: OSError) -> str:
+    place = f" {error.filename}" if error.filename else ""
+    home = settings().home.absolute()
+    return (
+        f"{error.strerror or error}{place}: see that MSGMETRICS_HOME ({home}) "
+        "is a folder that can be written, on a disk with room."
+    )
 
 
 def _moment(text: str, option: str) -> datetime:
@@ -175,7 +188,9 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         print_json(state)
         return
-    show_table("msgmetrics", ["what", "value"], [(key, value) for key, value in state.items()])
+    show_table("msgmetrics", ["what", "value"], list(state.items()))
+    if state["snapshot"] is None:
+        say(f"Nothing is published in {state['home']} yet: run `msgmetrics run`.")
 
 
 @app.command()
@@ -335,7 +350,9 @@ def revoke_key(
 @quarantine_app.command("list")
 def list_quarantine(
     stream: Annotated[str | None, typer.Option(help="Only this stream.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, the latest first.", min=1)] = 100,
+    limit: Annotated[
+        int, typer.Option(help="At most so many, the latest first.", min=1, max=1_000_000)
+    ] = 100,
     as_json: AsJson = False,
 ) -> None:
     """What was refused, and why."""

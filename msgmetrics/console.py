@@ -4,6 +4,7 @@ No command lives here.
 """
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -15,7 +16,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+# A file or pipe has no edge at which lines would have to be broken.
+_ENDLESS = 10_000
 eyes = Console(stderr=True, highlight=False)
+
+
+def console_for_answers() -> Console:
+    """Standard output, for tables that are the answer of a command."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _ENDLESS)
 
 
 def say(text: str) -> None:
@@ -49,7 +57,12 @@ def table_of(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[
         is_number = bool(rows) and all(
             isinstance(row[position], int | float | Decimal | None) for row in rows
         )
-        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=is_number or column == "label",
+        )
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     return table

@@ -4,16 +4,17 @@ What may be asked and which table answers is the planner's affair (`endpoint/pla
 options become its question, and its answer a table, CSV, Parquet or JSON.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from rich.console import Console
 
 from endpoint.planning.accounts import accounts_asked
 from endpoint.planning.answer import Answer, run
@@ -21,7 +22,7 @@ from endpoint.planning.periods import requested_period
 from endpoint.planning.planner import plan, read_tables
 from endpoint.planning.question import QUERY_ROUTE, InvalidQuestionError, read_question
 from msgmetrics.catalogue import catalogue
-from msgmetrics.console import plain, print_json, say, table_of
+from msgmetrics.console import console_for_answers, plain, print_json, say, table_of
 from msgmetrics.errors import UserError
 from msgmetrics.running import published
 from msgmetrics.settings import Settings
@@ -48,10 +49,7 @@ def question_body(
         "sentUntil": _moment(until) if until else plain(datetime.now(UTC)),
     }
     for text in filters:
-        name, equals, values = text.partition("=")
-        if not equals or not name:
-            raise UserError(f"--filter {text!r} is not of the form name=value,value.")
-        filter_by[name] = _filter_value(name, values)
+        _add_filter(filter_by, text)
     if accounts:
         filter_by["accountKeys"] = _split(accounts)
     if subaccounts:
@@ -64,17 +62,32 @@ def question_body(
     return {**body, "includeComponents": True} if components else body
 
 
-def _filter_value(name: str, text: str) -> Any:
+def _add_filter(filter_by: dict[str, Any], text: str) -> None:
+    """Takes in one --filter; a name that stands again adds to its values."""
+    name, equals, values = text.partition("=")
+    if not (name and equals and values):
+        raise UserError(f"--filter {text!r} is not of the form name=value,value.")
     if name in _SINGLE:
-        return text
-    if name.startswith("timeTo"):
-        lower, _, upper = text.partition("..")
-        return [{k: v for k, v in (("from", lower), ("to", upper)) if v}]
+        if name in filter_by:
+            raise UserError(f"--filter {name} takes one value, and stands twice.")
+        filter_by[name] = values
+    elif name.startswith("timeTo"):
+        lower, dots, upper = values.partition("..")
+        if not dots:
+            raise UserError(
+                f"--filter {text!r} is not of the form {name}=FROM..TO, as SECONDS_0..SECONDS_5; "
+                "either end may be left out."
+            )
+        span = {end: bucket for end, bucket in (("from", lower), ("to", upper)) if bucket}
+        filter_by.setdefault(name, []).append(span)
+    else:
+        filter_by.setdefault(name, []).extend(_typed(name, value) for value in _split([values]))
+
+
+def _typed(name: str, text: str) -> Any:
+    """The value as the query route takes it: ids of countries and such are numbers."""
     numbers = {d.filter for d in catalogue().dimensions.values() if d.type != "varchar"}
-    values = _split([text])
-    if name in numbers:
-        return [int(v) if v.lstrip("-").isdecimal() else v for v in values]
-    return values
+    return int(text) if name in numbers and re.fullmatch(r"-?[0-9]{1,19}", text) else text
 
 
 def _split(texts: Sequence[str]) -> list[str]:
@@ -108,6 +121,12 @@ def query(
         row = connection.execute("select as_of, snapshot_id from snapshots").fetchone()
         as_of, snapshot_id = row[0].replace(tzinfo=UTC), row[1]
         period = requested_period(question.since, question.until, as_of=as_of)
+        _need_known(connection, question.account_keys)
+        if period != (question.since, question.until):
+            say(
+                f"Counted are whole hours, up to the last complete one: "
+                f"{plain(period[0])} to {plain(period[1])}."
+            )
         accounts = accounts_asked(connection, question, own=None, visible=None)
         planned = plan(question, read_tables(connection), period=period, accounts=accounts)
         if explain:
@@ -115,6 +134,18 @@ def query(
             return
         answer = run(connection, planned)
     _print(answer, snapshot_id, as_of, csv=csv, parquet=parquet, as_json=as_json)
+
+
+def _need_known(connection: duckdb.DuckDBPyConnection, accounts: Sequence[str]) -> None:
+    """Raises UserError for an account that is neither listed nor the owner of a message."""
+    for account in accounts:
+        row = connection.execute(
+            "select exists (from accounts where account_key = $key) "
+            "or exists (from messages where account_key = $key)",
+            {"key": account},
+        ).fetchone()
+        if not row[0]:
+            raise UserError(f"There is no account {account!r} in the published snapshot.")
 
 
 def _print(
@@ -143,7 +174,7 @@ def _print(
     else:
         rows = answer.rows()
         names = [column.name for column in answer.columns]
-        Console(highlight=False).print(table_of(None, names, rows[:_SHOWN_ROWS]), markup=False)
+        console_for_answers().print(table_of(None, names, rows[:_SHOWN_ROWS]), markup=False)
         if len(rows) > _SHOWN_ROWS:
             say(
                 f"The first {_SHOWN_ROWS:,} of {len(rows):,} rows; --csv or --parquet has them all."
@@ -151,12 +182,15 @@ def _print(
 
 
 def _printable(table: pa.Table) -> pa.Table:
-    """The table with moments as ISO 8601 text, in UTC."""
+    """The table with moments as ISO 8601 text, in UTC, and decimals without trailing zeros."""
     fields = []
     for index, field in enumerate(table.schema):
         column = table.column(index)
         if pa.types.is_timestamp(field.type):
             text = [None if v is None else plain(v) for v in column.to_pylist()]
+            column = pa.array(text, pa.string())
+        elif pa.types.is_decimal(field.type):
+            text = [None if v is None else f"{v.normalize():f}" for v in column.to_pylist()]
             column = pa.array(text, pa.string())
         fields.append(column)
     return pa.table(fields, names=table.schema.names)

@@ -89,7 +89,7 @@ def summary_of(settings: Settings, result: Any) -> dict[str, Any]:
     with published(settings) as connection:
         snapshot = _one(connection, "select * from snapshots")
         (marts,) = connection.execute(
-            "select count(*) from duckdb_tables() where table_name like '%ly_by_%'"
+            "select count(*) from information_schema.tables where table_name like '%ly_by_%'"
         ).fetchone()
     seconds = {
         f"seconds: {step.replace('__', ' ')}": round(value, 1)
@@ -97,6 +97,7 @@ def summary_of(settings: Settings, result: Any) -> dict[str, Any]:
     }
     summary = {
         "snapshot": snapshot["snapshot_id"],
+        "file": str(settings.published_path),
         "as_of": snapshot["as_of"],
         "messages": snapshot["messages"],
         "records_loaded": snapshot["records_loaded"],
@@ -299,11 +300,12 @@ def show_one_answer(settings: Settings) -> str:
     try:
         base = f"http://127.0.0.1:{port}"
         _wait_until(lambda: httpx.get(f"{base}/readyz", timeout=5).status_code == 200)
-        since = plain(as_of - timedelta(days=6))
-        asked = f"metric=received&granularity=day&from={since}&to={plain(as_of)}"
+        last_day = as_of.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+        since, until = plain(last_day - timedelta(days=4)), plain(last_day)
+        asked = f"metric=received&granularity=day&from={since}&to={until}"
         url = f"{base}/v1/metrics/inbound?{asked}"
         answer = httpx.get(url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
-        say(f"\nOne answer of the endpoint, for account {account}:")
+        say("\nOne answer over HTTP, from an endpoint and with a key for this tour, both gone now:")
         say(f"  curl -H 'Authorization: Bearer {key[:14]}...' {shlex.quote(url)}")
         say(json.dumps(answer.json(), indent=2, ensure_ascii=False))
         if answer.status_code != 200:

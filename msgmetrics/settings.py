@@ -33,17 +33,20 @@ class Settings(BaseSettings):
     stale_after: float = Field(
         86400,
         gt=0,
-        description="seconds without a new message after which answers are marked stale",
+        le=3660 * 86400,
+        description="seconds without a message after which answers are stale",
     )
     snapshot_hours: float = Field(
-        24, ge=0, description="hours for which earlier published snapshots stay readable"
+        24, ge=0, le=87600, description="hours for which earlier published snapshots stay readable"
     )
     memory: str = Field(
         "",
-        pattern=r"^(\d+(\.\d+)?\s*([KMGT]i?B))?$",
+        pattern=r"^(\d{1,6}(\.\d+)?\s*([MGT]i?B))?$",
         description="memory limit of the warehouse, as 4GB",
     )
-    threads: int = Field(0, ge=0, description="threads of the warehouse (0 = one for each core)")
+    threads: int = Field(
+        0, ge=0, le=1024, description="threads of the warehouse (0 = one for each core)"
+    )
 
     @property
     def landing_path(self) -> Path:

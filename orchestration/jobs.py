@@ -8,5 +8,4 @@ refresh = dg.define_asset_job(
     selection=dg.AssetSelection.all(),
     executor_def=dg.in_process_executor,
     description="One pass: load what is new, build and test the models, publish what passed.",
-    tags={"dagster/concurrency_key": "warehouse"},
 )

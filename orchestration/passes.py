@@ -19,9 +19,6 @@ _INSTANCE = """\
 # Written by msgmetrics; runs and schedules of the Dagster UI and daemon are kept in this folder.
 telemetry:
   enabled: false
-concurrency:
-  pools:
-    default_limit: 1
 run_monitoring:
   enabled: true
 """

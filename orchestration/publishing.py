@@ -16,6 +16,7 @@ from ulid import ULID
 
 from msgmetrics.catalogue import Catalogue, catalogue
 from msgmetrics.settings import Settings
+from orchestration.progress import remark
 
 # Reading order: an account's rows stand together, in time.
 _ORDER = ("account_key", "period_start", "sent_at")
@@ -69,7 +70,12 @@ def publish(
     _sync(building)
     building.rename(finished)
     _point(settings.published_path, finished)
-    _drop_old(settings, finished, now)
+    try:
+        _drop_old(settings, finished, now)
+    except OSError as error:
+        remark(
+            f"An old snapshot could not be removed ({error}); it is tried again at the next run."
+        )
     return snapshot
 
 

@@ -25,11 +25,27 @@ class Writer(dg.ConfigurableResource):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Writer"]:
         run_id = context.run_id or "outside a run"
         with writer_lock(settings(), holder=f"Dagster run {run_id}"):
+            if context.instance is not None:
+                _fail_dead_runs(context.instance, run_id)
             yield self
 
     @property
     def settings(self) -> Settings:
         return settings()
+
+
+def _fail_dead_runs(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Marks runs failed that were killed while they wrote.
+
+    Who holds the right to write knows them to be dead: a run that has begun a step has it or had
+    it. One that waits for it has begun none.
+    """
+    begun = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    for run in begun:
+        if run.run_id != run_id and instance.get_run_step_stats(run.run_id):
+            instance.report_run_failed(
+                run, "The process of this run was killed; a later run went on."
+            )
 
 
 def dbt_resource() -> DbtCliResource:

@@ -27,7 +27,6 @@ def marts() -> list[dg.AssetKey]:
     key=SNAPSHOT,
     group_name="published",
     deps=[*marts(), dg.AssetKey(["marts", "accounts"])],
-    pool="warehouse",
 )
 def snapshot(context: dg.AssetExecutionContext, writer: Writer) -> dg.MaterializeResult:
     """One DuckDB file with every mart, whole and checked, under a stable name."""

@@ -66,7 +66,6 @@ class LoadConfig(dg.Config):
         )
         for key in _KEYS.values()
     ],
-    pool="warehouse",
 )
 def load(
     context: dg.AssetExecutionContext, config: LoadConfig, writer: Writer

@@ -11,7 +11,7 @@ from dagster_dbt import DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
 
 from msgmetrics.settings import settings
 from orchestration import progress
-from orchestration.dbt import Translator, current_manifest, dbt_project
+from orchestration.dbt import NIGHTLY_TAG, Translator, current_manifest, dbt_project
 from orchestration.resources import Writer
 
 
@@ -23,7 +23,7 @@ def dbt_arguments(*, full_refresh: bool, every_row: bool) -> list[str]:
     """
     arguments = ["build", "--exclude-resource-type", "unit_test"]
     if not every_row:
-        arguments += ["--exclude", "tag:agreement"]
+        arguments += ["--exclude", f"tag:{NIGHTLY_TAG}"]
     return [*arguments, "--full-refresh"] if full_refresh else arguments
 
 
@@ -42,7 +42,6 @@ class BuildConfig(dg.Config):
     dagster_dbt_translator=Translator(
         settings=DagsterDbtTranslatorSettings(enable_asset_checks=True)
     ),
-    pool="warehouse",
 )
 def build(
     context: dg.AssetExecutionContext,
@@ -57,3 +56,4 @@ def build(
     for done, event in enumerate(invocation.stream(), start=1):
         progress.tell("building models and tests", min(done, total), total)
         yield event
+    progress.tell("building models and tests", total, total)

@@ -19,7 +19,6 @@ _GATE = dg.AssetKey(["marts", "daily_by_channel"])
     asset=_GATE,
     additional_deps=[key for key in marts() if key != _GATE],
     blocking=True,
-    pool="warehouse",
     description=(
         "Error: every metric is in every mart, none is negative, NaN or infinite, and rates that "
         "cannot exceed 1 do not."

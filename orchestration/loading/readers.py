@@ -259,6 +259,8 @@ def csv_header(path: Path) -> tuple[str, ...]:
         header = next(filter(_is_filled, reader), [])
     except csv.Error as error:
         raise UnreadableFileError(f"has no readable header ({error})") from None
+    if any("\0" in name for name in header):
+        raise UnreadableFileError("has a NUL character in its header")
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise UnreadableFileError(f"names {', '.join(twice)} twice in its header")
@@ -450,7 +452,10 @@ def unreadable_parquet(error: duckdb.Error, path: Path) -> Exception:
     """What an error of DuckDB says of the Parquet file, or the error if it says nothing of it."""
     if isinstance(error, _NOT_THE_FILES_FAULT):
         return error
-    first_line = str(error).strip().splitlines()[0].replace(str(path), "the file")
+    first_line = str(error).strip().splitlines()[0].replace(f'"{path}"', "the file")
+    first_line = first_line.replace(str(path), "the file")
+    # A reason is shown in lists and logs: it holds no value of a record, which may be an address.
+    first_line = re.sub('".*"', "...", first_line)
     return UnreadableFileError(f"is not a readable Parquet file ({first_line})")
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import dagster as dg
 import duckdb
 import httpx
 import psutil
@@ -72,7 +73,7 @@ def test_the_published_file_holds_no_end_user_address(home: Home) -> None:
             address
             for (address,) in warehouse.execute(
                 "select distinct case when direction = 'OUTBOUND' then recipient else sender end "
-                "from staging.stg_messages using sample 300"
+                "from staging.stg_messages"
             ).fetchall()
         ]
     with duckdb.connect(str(home.published), read_only=True) as published:
@@ -146,7 +147,28 @@ def test_quarantine_shows_file_row_reason_and_raw_text(home: Home) -> None:
     assert shown == one and shown["raw_text"] and shown["reason"]
 
 
-def test_a_second_pass_over_the_same_files_changes_only_the_snapshot(home: Home) -> None:
+def killed_while_dbt_builds(home: Home) -> None:
+    """Starts a pass and ends its process, not that of dbt below it, by SIGKILL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "msgmetrics.cli", "run"],
+        env=home.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    children = []
+    while not children:
+        assert process.poll() is None, "the pass ended before dbt began"
+        time.sleep(0.2)
+        below = psutil.Process(process.pid).children(recursive=True)
+        children = [child for child in below if "dbt" in " ".join(child.cmdline()[:3])]
+    time.sleep(4)
+    process.kill()
+    process.wait()
+
+
+def test_a_pass_after_a_killed_one_over_the_same_files_changes_only_the_snapshot(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def contents() -> dict[str, list]:
         with duckdb.connect(str(home.published), read_only=True) as published:
             names = [
@@ -160,11 +182,16 @@ def test_a_second_pass_over_the_same_files_changes_only_the_snapshot(home: Home)
 
     before = contents()
     as_of = json.loads(home.msgmetrics("status", "--json").stdout)["as_of"]
+    killed_while_dbt_builds(home)
     done = home.msgmetrics("run", "--json")
     assert done.returncode == 0, done.stderr
     after = json.loads(home.msgmetrics("status", "--json").stdout)
     assert contents() == before
     assert after["as_of"] > as_of and after["records_quarantined"] == 14
+    monkeypatch.setenv("DAGSTER_HOME", str(home.path / "dagster"))
+    with dg.DagsterInstance.get() as instance:
+        last, killed, *_ = instance.get_runs()
+    assert (last.status.value, killed.status.value) == ("SUCCESS", "FAILURE")
 
 
 @pytest.mark.parametrize("moment", ["tomorrow", "2026-05-05T10:00:00", "2999-01-01T00:00:00Z"])
