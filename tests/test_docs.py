@@ -11,6 +11,7 @@ import typer.main
 from msgmetrics.catalogue import catalogue
 from msgmetrics.cli import app
 from msgmetrics.settings import Settings
+from orchestration.loading.records import streams
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -89,7 +90,30 @@ def settings_table() -> str:
     return _table(["variable", "default", "is"], rows)
 
 
+def fields_table(name: str) -> str:
+    """Every field of a stream, what it takes and for which events it counts."""
+    kinds = {
+        "text": "text",
+        "timestamp": "timestamp with offset",
+        "int16": "integer",
+        "int32": "integer",
+        "int64": "integer",
+        "decimal": "decimal, up to 6 places",
+        "boolean": "true, false",
+    }
+    rows = []
+    for field in streams()[name].fields:
+        takes = ", ".join(field.codes) if field.kind == "code" else kinds[field.kind]
+        required = "required" if field.required else ""
+        borne = ", ".join(field.only_for)
+        rows.append([f"`{field.name}`", takes, " for ".join(filter(None, [required, borne]))])
+    return _table(["field", "takes", ""], rows)
+
+
 TABLES = {
+    "messages": lambda: fields_table("messages"),
+    "events": lambda: fields_table("events"),
+    "accounts": lambda: fields_table("accounts"),
     "metrics": metrics_table,
     "dimensions": dimensions_table,
     "commands": commands_table,

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -147,6 +150,12 @@ def test_quarantine_shows_file_row_reason_and_raw_text(home: Home) -> None:
     assert shown == one and shown["raw_text"] and shown["reason"]
 
 
+def rows_of_the_summary_in_the_readme() -> set[str]:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    block = readme.split("<!-- output: make run -->")[1].split("```")[1]
+    return set(re.findall(r"^  ([a-z_]+)  ", block, re.MULTILINE))
+
+
 def killed_while_dbt_builds(home: Home) -> None:
     """Starts a pass and ends its process, not that of dbt below it, by SIGKILL."""
     process = subprocess.Popen(
@@ -185,6 +194,8 @@ def test_a_pass_after_a_killed_one_over_the_same_files_changes_only_the_snapshot
     killed_while_dbt_builds(home)
     done = home.msgmetrics("run", "--json")
     assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["marts"] == 46 and rows_of_the_summary_in_the_readme() <= set(summary)
     after = json.loads(home.msgmetrics("status", "--json").stdout)
     assert contents() == before
     assert after["as_of"] > as_of and after["records_quarantined"] == 14
@@ -208,9 +219,13 @@ def test_a_landing_zone_that_does_not_exist_is_one_sentence(tmp_path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_empty_landing_zone_is_published_as_nothing_with_a_hint(tmp_path) -> None:
+def test_an_empty_landing_zone_is_published_as_nothing_with_a_hint(home: Home, tmp_path) -> None:
+    parsed = home.path / "dbt"
     home = Home(tmp_path)
     home.landing.mkdir()
+    (tmp_path / "dbt").mkdir()
+    for name in ("manifest.json", "partial_parse.msgpack"):  # the project need not be parsed twice
+        shutil.copy2(parsed / name, tmp_path / "dbt" / name)
     done = home.msgmetrics("run", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["messages"] == 0
