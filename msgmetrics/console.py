@@ -18,7 +18,7 @@ from rich.text import Text
 
 # A file or pipe has no edge at which lines would have to be broken.
 _ENDLESS = 10_000
-eyes = Console(stderr=True, highlight=False)
+eyes = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
 
 
 def console_for_answers() -> Console:

@@ -25,6 +25,9 @@ from msgmetrics.errors import UserError
 from msgmetrics.keys import KeyStore
 from msgmetrics.settings import PROJECT_ROOT, Settings
 
+# What a pass is made of, by Dagster's names of its steps; the one besides these is the last gate.
+_STEPS = {"load": "load", "build": "build", "published__snapshot": "publish"}
+
 
 @contextmanager
 def published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -92,7 +95,7 @@ def summary_of(settings: Settings, result: Any) -> dict[str, Any]:
             "select count(*) from information_schema.tables where table_name like '%ly_by_%'"
         ).fetchone()
     seconds = {
-        f"seconds: {step.replace('__', ' ')}": round(value, 1)
+        f"seconds: {_STEPS.get(step, 'gate')}": round(value, 1)
         for step, value in result.seconds.items()
     }
     summary = {

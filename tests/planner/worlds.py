@@ -1,14 +1,21 @@
-"""Small random warehouses, with the outcomes that the reference computes from the same records."""
+"""Small random warehouses, with the outcomes that the reference computes from the same records.
+
+Their records are either drawn here, alike enough to meet in groups, or hostile record sets.
+"""
 
 import random
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow
 from compiled import build_models, create_seeds
+from hostile import NOW, RecordSet, side_by_side
+from landing_files import write_landing
 from reference.outcomes import BUCKETS, Outcome, outcomes
 from reference.records import (
     EVENT_TYPES,
@@ -23,6 +30,7 @@ from reference.records import (
     parse_event,
     parse_message,
 )
+from small_warehouse import load
 
 from endpoint.planning.planner import Table, read_tables
 from orchestration.warehouse import create_raw_tables
@@ -48,12 +56,17 @@ PERIODS = (
 class World:
     """A published file in memory, and what is true of it."""
 
+    name: str
     connection: duckdb.DuckDBPyConnection
     tables: dict[str, Table]
     outcomes: dict[str, Outcome]
     accounts: dict[str, Account]
+    # All messages are sent in these whole hours.
     since: datetime
     until: datetime
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
 
 
 def build_world(seed: int, messages: int) -> World:
@@ -63,32 +76,66 @@ def build_world(seed: int, messages: int) -> World:
     sent = [_message(chance, number, since, length) for number in range(messages)]
     happened = [event for message in sent for event in _events(chance, message)]
     owners = [{"account_key": key, "parent_account_key": parent} for key, parent in PARENTS.items()]
-    connection = duckdb.connect()
-    connection.execute("set timezone = 'UTC'")
+    connection = _new_connection()
     create_raw_tables(connection)
-    create_seeds(connection)
     _load(connection, "messages", sent)
     _load(connection, "events", happened)
     _load(connection, "accounts", owners)
+    streams = {"messages": sent, "events": happened, "accounts": owners}
+    return _built(f"world {seed}", connection, streams, LOAD_TIME, since, since + length)
+
+
+def build_hostile_world(record_sets: Iterable[RecordSet], folder: Path) -> World:
+    """A world of these record sets, loaded from files that are written to an empty folder.
+
+    The accounts of a set, and so their trees, are apart from those of the others.
+    """
+    records = side_by_side(record_sets)
+    connection = _new_connection()
+    write_landing(folder / "landing", records, random.Random(len(records)), most_files=4)
+    report = load(connection, folder / "landing")
+    assert sum(stream.loaded for stream in report.streams.values()) == len(records)
+    return _built(f"{len(records)} hostile records", connection, dict(records.streams()), NOW)
+
+
+def _new_connection() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("set timezone = 'UTC'")
+    create_seeds(connection)
+    return connection
+
+
+def _built(
+    name: str,
+    connection: duckdb.DuckDBPyConnection,
+    streams: Mapping[str, Sequence[dict]],
+    now: datetime,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> World:
+    """The world of these raw records, which the connection's raw tables hold already."""
     build_models(connection)
     publish(connection)
 
-    def parsed(parse: Any, records: list[dict[str, Any]]) -> list:
-        read = [parse(record, now=LOAD_TIME) for record in records]
+    def parsed(parse: Any, stream: str) -> list:
+        read = [parse(record, now=now) for record in streams[stream]]
         assert not any(isinstance(record, Refusal) for record in read)
         return read
 
+    by_message = outcomes(
+        latest_messages(parsed(parse_message, "messages")).values(),
+        latest_events(parsed(parse_event, "events")).values(),
+        _reference_data(connection),
+    )
+    sent = [one.sent_at.replace(minute=0, second=0, microsecond=0) for one in by_message.values()]
     return World(
+        name,
         connection,
         read_tables(connection),
-        outcomes(
-            latest_messages(parsed(parse_message, sent)).values(),
-            latest_events(parsed(parse_event, happened)).values(),
-            _reference_data(connection),
-        ),
-        latest_accounts(parsed(parse_account, owners)),
-        since,
-        since + length,
+        by_message,
+        latest_accounts(parsed(parse_account, "accounts")),
+        since or min(sent),
+        until or max(sent) + timedelta(hours=1),
     )
 
 
