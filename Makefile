@@ -2,13 +2,13 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint clean
 
 run: .venv/runtime  ## set-up, demo data, one pass, one answer
 	$(BIN)/msgmetrics tour
 
 test: .venv/dev  ## set-up, every test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ Asset key = schema / name, group = folder = schema. What to run of the project, 
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,6 +77,13 @@ def _parse(settings: Settings) -> None:
     )
     if not result.success:
         raise RuntimeError(f"the dbt project does not parse: {result.exception}")
+
+
+def drop_old_artefacts(settings: Settings, keep: int = 20) -> None:
+    """Removes what dbt left of earlier runs, logs included, but for the latest `keep`."""
+    folders = sorted(settings.dbt_target.glob("build-*"), key=lambda path: path.stat().st_mtime)
+    for folder in folders[:-keep]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Translator(DagsterDbtTranslator):

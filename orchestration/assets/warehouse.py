@@ -11,7 +11,13 @@ from dagster_dbt import DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
 
 from msgmetrics.settings import settings
 from orchestration import progress
-from orchestration.dbt import NIGHTLY_TAG, Translator, current_manifest, dbt_project
+from orchestration.dbt import (
+    NIGHTLY_TAG,
+    Translator,
+    current_manifest,
+    dbt_project,
+    drop_old_artefacts,
+)
 from orchestration.resources import Writer
 
 
@@ -50,6 +56,7 @@ def build(
     writer: Writer,
 ) -> Iterator[Any]:
     """Staging, facts and marts, each tested as soon as it stands."""
+    drop_old_artefacts(writer.settings)
     arguments = dbt_arguments(full_refresh=config.full_refresh, every_row=config.every_row)
     invocation = dbt.cli(arguments, context=context)
     total = len(context.selected_asset_keys) + len(context.selected_asset_check_keys)

@@ -1,5 +1,6 @@
 """The asset graph that Dagster loads: names, groups, order."""
 
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -71,3 +72,16 @@ def test_one_job_holds_every_asset_and_runs_in_one_process_every_quarter_of_an_h
     }
     schedule = defs.resolve_schedule_def("refresh_schedule")
     assert schedule.cron_schedule == "*/15 * * * *" and schedule.job_name == "refresh"
+
+
+def test_of_dbts_artefacts_the_latest_are_kept(tmp_path: Path) -> None:
+    from msgmetrics.settings import Settings
+    from orchestration.dbt import drop_old_artefacts
+
+    here = Settings(home=tmp_path)
+    for number in range(5):
+        folder = here.dbt_target / f"build-{number}"
+        folder.mkdir(parents=True)
+        os.utime(folder, (number, number))
+    drop_old_artefacts(here, keep=2)
+    assert {path.name for path in here.dbt_target.iterdir()} == {"build-3", "build-4"}
