@@ -8,7 +8,7 @@ run: .venv/runtime  ## set-up, demo data, one pass, one answer
 	$(BIN)/msgmetrics tour
 
 test: .venv/dev  ## set-up, every test
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .

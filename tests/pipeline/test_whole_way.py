@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,11 +18,14 @@ import duckdb
 import httpx
 import psutil
 import pytest
+from compiled import build_models, create_seeds
 from pipeline.conftest import Home
 
 from msgmetrics.catalogue import catalogue
 from msgmetrics.errors import UserError
-from msgmetrics.settings import settings
+from msgmetrics.settings import Settings, settings
+from orchestration.loading.loader import Loader
+from orchestration.publishing import publish
 
 
 @contextlib.contextmanager
@@ -219,19 +221,18 @@ def test_a_landing_zone_that_does_not_exist_is_one_sentence(tmp_path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_empty_landing_zone_is_published_as_nothing_with_a_hint(home: Home, tmp_path) -> None:
-    parsed = home.path / "dbt"
-    home = Home(tmp_path)
-    home.landing.mkdir()
-    (tmp_path / "dbt").mkdir()
-    for name in ("manifest.json", "partial_parse.msgpack"):  # the project need not be parsed twice
-        shutil.copy2(parsed / name, tmp_path / "dbt" / name)
-    done = home.msgmetrics("run", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["messages"] == 0
-    assert "holds no file to load" in " ".join(done.stderr.split())
-    status = json.loads(home.msgmetrics("status", "--json").stdout)
-    assert datetime.fromisoformat(status["as_of"]) <= datetime.now(UTC)
+def test_an_empty_landing_zone_is_published_as_nothing_with_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "landing").mkdir()
+    here, now = Settings(home=tmp_path), datetime.now(UTC)
+    with duckdb.connect() as connection:
+        report = Loader(connection, here, now=now, as_of=now).load()
+        create_seeds(connection)
+        build_models(connection)
+        snapshot = publish(connection, here, now=now, checks_passed=0, checks_warned=0)
+    assert "holds no file to load" in report.remarks[0]
+    assert (snapshot.messages, snapshot.stale) == (0, True)
+    with duckdb.connect(str(here.published_path), read_only=True) as published:
+        assert published.execute("select count(*) from daily_by_account").fetchone() == (0,)
 
 
 @pytest.mark.parametrize(
