@@ -19,6 +19,7 @@ from typing import Any
 import duckdb
 import structlog
 
+from endpoint.planning.accounts import with_descendants
 from msgmetrics.settings import Settings
 
 _SNAPSHOT_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
@@ -63,20 +64,8 @@ class Snapshot:
     def family(self, account_key: str) -> list[str]:
         """The account and all its descendants, sorted; itself alone if it is not known."""
         if account_key not in self._families:
-            found = self.rows(
-                """
-                with recursive family as (
-                    select ?::varchar as account_key
-                    union
-                    select accounts.account_key
-                    from accounts
-                    inner join family on accounts.parent_account_key = family.account_key
-                )
-                select account_key from family order by account_key
-                """,
-                [account_key],
-            )
-            self._families[account_key] = [key for (key,) in found]
+            with self._connection.cursor() as cursor:
+                self._families[account_key] = sorted(with_descendants(cursor, [account_key]))
         return self._families[account_key]
 
 
