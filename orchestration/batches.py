@@ -1,14 +1,53 @@
-"""A run's as_of: the moment up to which its snapshot counts as complete.
+"""Batches: what may cause a restatement, in the order in which it came, with its as_of.
 
-The loader writes it into raw.batches, publishing reads it there; both rules stand here.
+as_of is the moment up to which a snapshot counts as complete. What a batch restates, and how, is
+dbt's affair (`dbt_project/models/restatement`).
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
 
 import duckdb
 
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
+
+Cause = Literal["load", "backfill", "requeue"]
+
+
+def open_batch(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    cause: Cause,
+    as_of: datetime,
+    now: datetime,
+    run_id: str | None = None,
+    from_day: date | None = None,
+    to_day: date | None = None,
+) -> int:
+    """Writes the row of a new batch and returns its number, which is greater than any before.
+
+    A backfill recomputes the sent-days from `from_day` to `to_day`, both included, or all that
+    there are if both are None. It is done once a build has ended; if that is killed, by the next.
+    """
+    row = connection.execute(
+        """
+        insert into raw.batches (batch_id, run_id, as_of, started_at, cause, from_day, to_day)
+        select coalesce(max(batch_id), 0) + 1, $run_id, $as_of, $now, $cause, $from_day, $to_day
+        from raw.batches
+        returning batch_id
+        """,
+        {
+            "run_id": run_id,
+            "as_of": as_of.replace(tzinfo=None),
+            "now": now.replace(tzinfo=None),
+            "cause": cause,
+            "from_day": from_day,
+            "to_day": to_day,
+        },
+    ).fetchone()
+    assert row is not None
+    return row[0]
 
 
 def parse_as_of(text: str, now: datetime) -> datetime:

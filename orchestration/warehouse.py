@@ -24,9 +24,18 @@ create table if not exists raw.batches (
     batch_id integer primary key,
     run_id varchar,
     as_of timestamp not null,
-    started_at timestamp not null
+    started_at timestamp not null,
+    cause varchar default 'load',
+    from_day date,
+    to_day date
 );
-comment on table raw.batches is 'One row per pass of the pipeline that loaded.';
+-- A home of the first release lacks these; so do its stream tables, below.
+alter table raw.batches add column if not exists cause varchar default 'load';
+alter table raw.batches add column if not exists from_day date;
+alter table raw.batches add column if not exists to_day date;
+comment on table raw.batches is
+    'One row per cause of a restatement: a pass over the landing zone (load), the recomputation of
+    sent-days (backfill; of all days if they are null), records taken out of quarantine (requeue).';
 
 create table if not exists raw.files (
     file_id integer primary key,
@@ -65,17 +74,46 @@ comment on table raw.quarantine is
 """
 
 
+# Columns by which a restatement finds the records of a message among all there are: 64 bits of the
+# id, eight times as fast to look through as the id itself. Two ids of one hash are both found.
+LOOK_UP_HASHES = {
+    "messages": {"message_hash": "message_id"},
+    "events": {"event_hash": "event_id", "message_hash": "message_id"},
+    "accounts": {},
+}
+
+
+def look_up_hash(column: str) -> str:
+    """SQL of the hash of an id: the same in every release of DuckDB, unlike its own hash()."""
+    return f"md5_number_lower({column})"
+
+
 def _stream_tables() -> str:
     tables = []
     for stream in streams().values():
         columns = ",\n    ".join(f"{field.name} {field.column_type}" for field in stream.fields)
+        hashes = LOOK_UP_HASHES[stream.name]
         tables.append(
             f"create table if not exists raw.{stream.name} (\n    {columns},\n"
-            "    extra varchar,\n    file_id integer not null,\n    batch_id integer not null\n);\n"
+            "    extra varchar,\n    file_id integer not null,\n    batch_id integer not null"
+            + "".join(f",\n    {name} ubigint" for name in hashes)
+            + "\n);\n"
             f"comment on table raw.{stream.name} is "
             "'One row per valid record that arrived, as it came, repeats included.';"
         )
     return "\n".join(tables)
+
+
+def _add_missing_hashes(connection: duckdb.DuckDBPyConnection) -> None:
+    """Brings stream tables of the first release up to date."""
+    for stream, hashes in LOOK_UP_HASHES.items():
+        for name, column in hashes.items():
+            known = {row[0] for row in connection.execute(f"describe raw.{stream}").fetchall()}
+            if name not in known:
+                connection.execute(
+                    f"alter table raw.{stream} add column {name} ubigint; "
+                    f"update raw.{stream} set {name} = {look_up_hash(column)}"
+                )
 
 
 @contextmanager
@@ -143,6 +181,7 @@ def create_raw_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """The loader's tables, where they are not there yet."""
     connection.execute(_TABLES)
     connection.execute(_stream_tables())
+    _add_missing_hashes(connection)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from msgmetrics.settings import Settings
+from orchestration.batches import open_batch
 from orchestration.loading import readers
 from orchestration.loading.landing import (
     ChangedWhileReadError,
@@ -27,7 +28,7 @@ from orchestration.loading.landing import (
     state_of,
 )
 from orchestration.loading.records import Stream, judged_sql, streams
-from orchestration.warehouse import create_raw_tables
+from orchestration.warehouse import LOOK_UP_HASHES, create_raw_tables, look_up_hash
 
 _GROUP_FILES = 128
 _GROUP_BYTES = 256 << 20
@@ -129,12 +130,9 @@ class Loader:
         return report
 
     def _begin_batch(self) -> int:
-        (batch_id,) = self._fetch("select coalesce(max(batch_id), 0) + 1 from raw.batches")
-        self._connection.execute(
-            "insert into raw.batches values (?, ?, ?, ?)",
-            [batch_id, self._run_id, self._as_of.replace(tzinfo=None), self._naive_now],
+        return open_batch(
+            self._connection, cause="load", as_of=self._as_of, now=self._now, run_id=self._run_id
         )
-        return batch_id
 
     @property
     def _naive_now(self) -> datetime:
@@ -373,9 +371,12 @@ class Loader:
 
     def _insert_arrived(self, stream: Stream, file_ids: list[int], report: LoadReport) -> None:
         names = ", ".join(stream.field_names)
+        hashes = LOOK_UP_HASHES[stream.name]
+        hash_names = "".join(f", {name}" for name in hashes)
+        hash_values = "".join(f", {look_up_hash(column)}" for column in hashes.values())
         self._connection.execute(
-            f"insert into raw.{stream.name} ({names}, extra, file_id, batch_id) "
-            f"select {names}, extra, file_id, $batch_id from arrived "
+            f"insert into raw.{stream.name} ({names}, extra, file_id, batch_id{hash_names}) "
+            f"select {names}, extra, file_id, $batch_id{hash_values} from arrived "
             "where reason is null and list_contains($file_ids::integer[], file_id)",
             {"batch_id": report.batch_id, "file_ids": file_ids},
         )

@@ -65,7 +65,7 @@ class Zone:
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def rows(self, stream: str) -> list[Row]:
-        return self.query(f"select * from raw.{stream}")
+        return self.query(f"select columns(c -> not c.ends_with('_hash')) from raw.{stream}")
 
     def files(self) -> list[Row]:
         return self.query("select * from raw.files order by file_id")
