@@ -4,6 +4,7 @@ Asset key = schema / name, group = folder = schema. What to run of the project, 
 `assets/warehouse.py`.
 """
 
+import hashlib
 import os
 import shutil
 import sys
@@ -14,9 +15,11 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtProject
 
+from msgmetrics.catalogue import catalogue
 from msgmetrics.settings import PROJECT_ROOT, Settings
 
 PROFILES_DIR = PROJECT_ROOT / "dbt_project"
+_MACROS_OF_OUTCOMES = ("durations", "email_domain", "latest_version")
 # Data tests that read every row of every mart, whatever a run touched.
 NIGHTLY_TAG = "agreement"
 
@@ -27,10 +30,32 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "MSGMETRICS_WAREHOUSE": str(settings.warehouse_path),
         "MSGMETRICS_WAREHOUSE_THREADS": str(settings.warehouse_threads),
         "MSGMETRICS_CURRENCY": settings.currency,
+        "MSGMETRICS_DEFINITION": definition_of_outcomes(settings),
         "DBT_TARGET_PATH": str(settings.dbt_target),
         "DBT_LOG_PATH": str(settings.dbt_target / "logs"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
+
+
+def definition_of_outcomes(settings: Settings) -> str:
+    """Fingerprint of all that says what becomes of a message: where it changes, all are restated.
+
+    Not of error codes, of which a changed row restates its messages alone, nor of marts, which each
+    know their own definition.
+    """
+    project = settings.dbt_project_dir
+    files = [
+        *sorted((project / "models" / "staging").glob("stg_[em]*.sql")),
+        *sorted((project / "models" / "facts").glob("*.sql")),
+        *(project / "macros" / f"{name}.sql" for name in _MACROS_OF_OUTCOMES),
+        *(PROJECT_ROOT / "seeds" / f"{name}.csv" for name in ("drop_reasons", "event_types")),
+    ]
+    buckets = [(bucket.name, bucket.seconds) for bucket in catalogue().time_buckets.values()]
+    known = hashlib.sha256(repr((settings.currency, buckets)).encode())
+    for path in files:
+        code = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        known.update("\n".join(line for line in code if line and line[:2] != "--").encode())
+    return known.hexdigest()
 
 
 def dbt_executable() -> str:

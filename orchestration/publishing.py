@@ -97,10 +97,7 @@ def _describe(
             (select count(*) from raw.quarantine where row_number is not null),
             (select count(*) from raw.files where status = 'loaded'),
             (select count(*) from raw.files where status = 'unreadable'),
-            (
-                select count(*) from staging.stg_events as events
-                anti join staging.stg_messages as messages using (message_id)
-            )
+            (select coalesce(sum(events), 0)::bigint from facts.waiting_events)
         """
     ).fetchone()
     assert row is not None

@@ -1,3 +1,12 @@
+{{ config(
+    materialized='restated',
+    key='message_hash',
+    touched='touched_messages',
+    changes=true,
+    ordered_by='sent_at',
+    post_hook="create or replace table {{ this.schema }}.applied_error_codes as select * from {{ ref('error_codes') }}",
+) }}
+-- depends_on: {{ ref('touched_messages') }}
 with
 
 messages as (
@@ -137,5 +146,11 @@ select
     coalesce(clicks, 0)::integer as clicks,
     coalesce(distinct_urls, 0)::integer as distinct_urls,
     coalesce(is_unsubscribed, false)::integer as unsubscribed,
-    coalesce(is_complained, false)::integer as complained
+    coalesce(is_complained, false)::integer as complained,
+
+    ---------- by which a restatement finds them
+    message_hash,
+    case
+        when interaction_id is not null then {{ interaction_hash('account_key', 'interaction_id') }}
+    end as interaction_hash
 from durations

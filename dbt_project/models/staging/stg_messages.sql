@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('touched_message_records') }}
 with
 
 arrived as (
@@ -26,8 +27,9 @@ arrived as (
         country_id,
         network_id,
         application_id,
-        entity_id
-    from {{ source('raw', 'messages') }}
+        entity_id,
+        message_hash
+    from {{ source('raw', 'messages') if everything_is_touched() else ref('touched_message_records') }} as messages
 
 )
 
