@@ -24,7 +24,7 @@ from (
 full join (
     select {{ key }} from {{ ref('stg_' ~ stream ~ 's') }}
     {%- if stream == 'event' and not everything_is_touched() %}
-    where md5_number_lower(event_id) not in (select event_hash from {{ ref('moved_events') }})
+    where event_hash not in (select event_hash from {{ ref('moved_events') }})
     {%- endif %}
 ) as staged on records.{{ key }} = staged.{{ key }}
 where records.{{ key }} is null or staged.{{ key }} is null

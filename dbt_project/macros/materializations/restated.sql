@@ -5,7 +5,7 @@
 
     key: the column by which held rows are found, a hash that several ids may share.
     touched: the relation that lists the touched keys; without it, those of the new rows.
-    changes: whether signed rows are kept. ordered_by: order of a table that is made anew. -#}
+    changes: whether signed rows are kept. -#}
 
 {% materialization restated, adapter='duckdb' -%}
     {%- set existing = load_cached_relation(this) -%}
@@ -34,8 +34,7 @@
             drop table if exists {{ this }};
             drop table if exists {{ changes }};
             create table {{ this }} as
-            select * from ({{ sql }}) as model
-            {%- if config.get('ordered_by') %} order by {{ config.get('ordered_by') }}{% endif %};
+            select * from ({{ sql }}) as model;
             {%- if config.get('changes', false) %}
             create table {{ changes }} as
             select 0::integer as batch_id, 0::tinyint as sign, * from {{ this }} limit 0;

@@ -1,4 +1,4 @@
-{{ config(materialized='restated', key='message_hash', touched='touched_messages', changes=true, ordered_by='sent_at') }}
+{{ config(materialized='restated', key='message_hash', touched='touched_messages', changes=true) }}
 -- depends_on: {{ ref('touched_messages') }}
 with
 

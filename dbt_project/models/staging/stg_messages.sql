@@ -1,7 +1,9 @@
 -- depends_on: {{ ref('touched_message_records') }}
+{{ config(materialized='view') }}
+{%- set records = source('raw', 'messages') if everything_is_touched() else ref('touched_message_records') %}
 with
 
-arrived as (
+arrived as not materialized (
 
     select
         message_id,
@@ -29,13 +31,13 @@ arrived as (
         application_id,
         entity_id,
         message_hash
-    from {{ source('raw', 'messages') if everything_is_touched() else ref('touched_message_records') }} as messages
+    from {{ records }} as messages
 
-)
-
-{{ latest_version('arrived', 'message_id', [
+){{ latest_version('arrived', records, 'message_id', 'message_hash', [
     'updated_at', 'account_key', 'direction', 'channel_code', 'sent_at', 'sender', 'sender_type',
     'recipient', 'traffic_type', 'interaction_id', 'segments', 'cost_cents', 'currency',
     'communication_id', 'campaign_reference_id', 'country_id', 'network_id', 'application_id',
     'entity_id',
 ]) }}
+
+select * from latest
