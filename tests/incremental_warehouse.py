@@ -1,7 +1,7 @@
 """Warehouses in a file, built by dbt itself batch after batch, as a pass builds them.
 
-`definitions_of` computes from the same raw records what every table must hold by its definition: the
-project's SELECTs over everything, without any of the ways in which a change is applied.
+`definitions_of` computes from the same raw records what every table must hold by its definition:
+the project's SELECTs over everything, without any of the ways in which a change is applied.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from small_warehouse import Row, rows_of, table_names
 from msgmetrics.settings import Settings
 from orchestration.loading.loader import Loader, LoadReport
 
-# Tables that hold more than the touched part of a run, with the columns that a definition gives them.
+# Tables that hold more than the touched part of a run.
 STATE = {
     "facts": ("fct_messages", "fct_url_clicks", "waiting_events"),
     "restatement": ("moved_events",),

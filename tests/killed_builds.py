@@ -1,10 +1,10 @@
 """Kills dbt builds: forks one child a kill point, lets another finish, and says what happened.
 
-Run as a program, so that the tests' own process, with its DuckDB threads, is not the one that forks:
-`python killed_builds.py WORK POINT ...`. WORK/template/warehouse.duckdb is what every build starts
-from; WORK/<number>/warehouse.duckdb is what the kill at that point and the next build leave. A point
-is `<statement>:<before|inside|after>`, or `none` for an undisturbed build. Prints a JSON object a
-point. What must hold afterwards is the tests' matter.
+Run as a program, so that the tests' own process, with its DuckDB threads, is not the one that
+forks: `python killed_builds.py WORK POINT ...`. WORK/template/warehouse.duckdb is what every build
+starts from; WORK/<number>/warehouse.duckdb is what the kill at that point and the next build leave.
+A point is `<statement>:<before|inside|after>`, or `none` for an undisturbed build. Prints a JSON
+object a point. What must hold afterwards is the tests' matter.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""SIGKILL at statements of a dbt build, and inside them: the next build gives what one alone gives.
+"""SIGKILL at statements of a dbt build, and inside them: the next build ends as an undisturbed one.
 
-How loading survives is tested in `loading/`, whole passes in `pipeline/`. `make soak` kills at every
-statement.
+How loading survives is tested in `loading/`, whole passes in `pipeline/`. `make soak` kills at many
+more statements.
 """
 
 from __future__ import annotations

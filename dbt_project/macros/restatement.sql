@@ -126,7 +126,7 @@
 
 
 {% macro table_exists(schema, name) -%}
-    {{ return(run_query(
+    {{ return(execute and run_query(
         "select count(*) from information_schema.tables where table_catalog = current_database()"
         ~ " and table_schema = '" ~ schema ~ "' and table_name = '" ~ name ~ "'"
     ).rows[0][0] > 0) }}
@@ -183,5 +183,5 @@
     {%- if mark is none or mark.rebuilt_batch_id == mark.batch_id -%}
         {{ return(ref(name)) }}
     {%- endif -%}
-    (select * exclude (batch_id, sign) from {{ held(name ~ '_changes') }} where batch_id = {{ mark.batch_id }} and sign = 1)
+    (select * exclude (batch_id, after_batch_id, sign) from {{ held(name ~ '_changes') }} where batch_id = {{ mark.batch_id }} and sign = 1)
 {%- endmacro %}

@@ -72,7 +72,7 @@
 
 {% macro restated_facts(facts, after, days) -%}
     (
-        select * exclude (batch_id, sign)
+        select * exclude (batch_id, after_batch_id, sign)
         from {{ held(facts ~ '_changes') }}
         where batch_id > {{ after }} and not {{ in_days('sent_at', days) }}
         {%- if days %}

@@ -28,7 +28,7 @@
 
     {%- call statement('main') -%}
         {%- if ns.is_alike -%}
-            {{ difference_applied(this, changes, window, key, config.get('touched'), config.get('changes', false)) }}
+            {{ difference_applied(this, changes, window, mark.batch_id, key, config.get('touched'), config.get('changes', false)) }}
             {{ set_mark(this.identifier, window.upto, mark.rebuilt_batch_id, definition_of_outcomes()) }}
         {%- else -%}
             drop table if exists {{ this }};
@@ -37,7 +37,7 @@
             select * from ({{ sql }}) as model;
             {%- if config.get('changes', false) %}
             create table {{ changes }} as
-            select 0::integer as batch_id, 0::tinyint as sign, * from {{ this }} limit 0;
+            select 0::integer as batch_id, 0::integer as after_batch_id, 0::tinyint as sign, * from {{ this }} limit 0;
             {%- endif %}
             {{ set_mark(this.identifier, window.upto, window.upto, definition_of_outcomes()) }}
         {%- endif -%}
@@ -53,7 +53,7 @@
 {%- endmaterialization %}
 
 
-{% macro difference_applied(relation, changes, window, key, touched, keeps_changes) -%}
+{% macro difference_applied(relation, changes, window, after, key, touched, keeps_changes) -%}
     {%- set columns = columns_of(relation.database, relation.schema, relation.identifier) | map('first') | list -%}
     {%- set measures = var('measures') | map(attribute='name') | list -%}
     {%- if window.everything -%}
@@ -73,10 +73,11 @@
     select * exclude (row_id) from restated_held except all select * from restated_new;
     {%- if keeps_changes %}
     insert into {{ changes }} by name
-    select {{ window.upto }} as batch_id, 1 as sign, * from restated_added
+    select {{ window.upto }} as batch_id, {{ after }} as after_batch_id, 1 as sign, * from restated_added
     union all by name
     select
         {{ window.upto }} as batch_id,
+        {{ after }} as after_batch_id,
         -1 as sign,
         * replace (
             {%- for column in columns if column in measures %}
