@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from orchestration import progress
+from orchestration.arrivals import LANDING_STATE, landing_state
 from orchestration.batches import as_of_of_a_run
+from orchestration.failures import TRIED_AGAIN, explained
 from orchestration.loading.loader import Loader, LoadReport
 from orchestration.loading.records import streams
+from orchestration.partitions import DAYS, ONE_RUN, requested_days
 from orchestration.resources import Writer
 from orchestration.warehouse import warehouse
 
@@ -66,13 +69,22 @@ class LoadConfig(dg.Config):
         )
         for key in _KEYS.values()
     ],
+    partitions_def=DAYS,
+    backfill_policy=ONE_RUN,
+    retry_policy=TRIED_AGAIN,
 )
 def load(
     context: dg.AssetExecutionContext, config: LoadConfig, writer: Writer
 ) -> Iterator[dg.MaterializeResult]:
-    """Takes in every new file, each whole or not at all."""
+    """Takes in every new file, each whole or not at all.
+
+    A run over landing days looks for new content in known files too; what was loaded once is not
+    loaded again.
+    """
     settings, now = writer.settings, datetime.now(UTC)
-    with warehouse(settings) as connection:
+    rehash = config.rehash or requested_days(context) is not None
+    with explained(context, settings), warehouse(settings) as connection:
+        found = landing_state(settings.landing_path)
         as_of, remark = as_of_of_a_run(connection, settings, config.as_of, now)
         report = Loader(
             connection,
@@ -81,7 +93,7 @@ def load(
             as_of=as_of,
             run_id=context.run_id,
             progress=lambda done, total: progress.tell("loading bytes", done, total),
-        ).load(rehash=config.rehash)
+        ).load(rehash=rehash)
         for sentence in [*report.remarks, *([remark] if remark else [])]:
             context.log.warning(sentence)
             progress.remark(sentence)
@@ -95,7 +107,7 @@ def load(
             ]
             yield dg.MaterializeResult(
                 asset_key=key,
-                metadata=_metadata(report, name),
+                metadata={**_metadata(report, name), LANDING_STATE: found},
                 check_results=[
                     dg.AssetCheckResult(
                         asset_key=key,
