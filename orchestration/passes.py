@@ -87,6 +87,7 @@ def run_pass(
 
     from orchestration.definitions import defs
     from orchestration.partitions import landing_day, range_tags
+    from orchestration.runs import kept_open
 
     job, ops = "backfill", {}
     if days is None:
@@ -100,7 +101,7 @@ def run_pass(
         # Whoever typed the command is there to see why it failed.
         "execution": {"config": {"retries": {"disabled": {}}}},
     }
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, kept_open(instance, "index"):
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance,
             run_config=run_config,

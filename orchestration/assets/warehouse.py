@@ -84,7 +84,7 @@ def build(
             reasons.append("Checks were asked for.")
         if not reasons:
             context.log.info("Nothing to restate: the marts are those of the records.")
-            for key in _in_order(context):
+            for key in _awaited(context):
                 yield dg.MaterializeResult(asset_key=key, metadata={"restated_days": 0})
             return
         context.log.info(" ".join(reasons))
@@ -104,11 +104,14 @@ def build(
         yield from held
 
 
-def _in_order(context: dg.AssetExecutionContext) -> list[dg.AssetKey]:
-    """The selected assets, each after those that it is made of."""
+def _awaited(context: dg.AssetExecutionContext) -> list[dg.AssetKey]:
+    """The selected marts, each after those that it is made of.
+
+    Later steps wait for the marts, and a step is skipped where what it waits for does not come.
+    """
     parents = {spec.key: [dep.asset_key for dep in spec.deps] for spec in context.assets_def.specs}
     order = TopologicalSorter(parents).static_order()
-    return [key for key in order if key in context.selected_asset_keys]
+    return [key for key in order if key in context.selected_asset_keys and key.path[0] == "marts"]
 
 
 def _open_backfill(
