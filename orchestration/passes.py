@@ -14,6 +14,7 @@ from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
 from orchestration.batches import parse_as_of
 from orchestration.loading.landing import list_landing
+from orchestration.restatement import NOTHING_LOADED
 
 _INSTANCE = """\
 # Written by msgmetrics; runs and schedules of the Dagster UI and daemon are kept in this folder.
@@ -79,6 +80,8 @@ def run_pass(
     """
     if days is None:
         list_landing(settings.landing_path)
+    elif not settings.warehouse_path.exists():
+        raise UserError(NOTHING_LOADED)
     if as_of is not None:
         parse_as_of(as_of, datetime.now(UTC))
     dagster_instance_folder(settings)

@@ -14,6 +14,8 @@ import duckdb
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
 
+NOTHING_LOADED = "Nothing is loaded yet: run `msgmetrics run` first."
+
 # Batches that ask for something: records to take in, days to recompute.
 _ASKING = """
 select batch_id, coalesce(cause, 'load') as cause, from_day, to_day, loaded
@@ -81,7 +83,7 @@ def _marks(connection: duckdb.DuckDBPyConnection) -> list[int]:
 
 def _need_batches(connection: duckdb.DuckDBPyConnection) -> None:
     if not _exists(connection, "raw", "batches"):
-        raise UserError("Nothing is loaded yet: run `msgmetrics run` first.")
+        raise UserError(NOTHING_LOADED)
 
 
 def _exists(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
