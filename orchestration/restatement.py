@@ -73,10 +73,15 @@ def _asks_for(cause: str, first: date | None, last: date | None, loaded: int | N
 
 
 def _marks(connection: duckdb.DuckDBPyConnection) -> list[int]:
+    """How far each restated table and mart has come; nothing before the first build.
+
+    How far changes are folded together, which is marked there too, owes nobody anything.
+    """
     if not _exists(connection, "facts", "marks"):
         return []
     rows = connection.execute(
-        "select batch_id from facts.marks where batch_id is not null"
+        "select batch_id from facts.marks where batch_id is not null "
+        "and not ends_with(relation, '_changes')"
     ).fetchall()
     return [batch_id for (batch_id,) in rows]
 
@@ -143,22 +148,22 @@ class RestatedDay:
 
 
 def told_up_to(connection: duckdb.DuckDBPyConnection, settings: Settings) -> int:
-    """The newest batch whose restated days readers know of: the published one.
-
-    0 if there is none, or before the first build, which writes no changes.
-    """
+    """The newest batch whose restated days readers know of: the published one; 0 if none is."""
     published = published_snapshot(connection, settings)
-    return published["batch_id"] if published and _marks(connection) else 0
+    return published["batch_id"] if published else 0
 
 
 def restated_days(connection: duckdb.DuckDBPyConnection, after: int) -> list[RestatedDay]:
     """The days that the batches after this one changed, in order.
 
-    Every day that has messages, if `after` is 0 or the build kept no changes.
+    Every day that has messages, if the table was made anew since, which leaves no changes.
     """
-    if not _exists(connection, "facts", "fct_messages"):
+    if not _exists(connection, "facts", "marks"):
         return []
-    if after == 0 or not _exists(connection, "facts", "fct_messages_changes"):
+    made_anew = connection.execute(
+        "select max(rebuilt_batch_id) from facts.marks where relation = 'fct_messages'"
+    ).fetchone()
+    if made_anew is None or made_anew[0] is None or made_anew[0] > after:
         return _every_day(connection)
     rows = connection.execute(
         """

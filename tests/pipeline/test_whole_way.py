@@ -1,6 +1,7 @@
 """From landing files to a served number, by the real command line, Dagster, dbt and HTTP."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -23,7 +24,7 @@ from pipeline.conftest import Home
 
 from msgmetrics.catalogue import catalogue
 from msgmetrics.errors import UserError
-from msgmetrics.settings import Settings, settings
+from msgmetrics.settings import PROJECT_ROOT, Settings, settings
 from orchestration.loading.loader import Loader
 from orchestration.publishing import publish
 
@@ -409,6 +410,52 @@ def test_the_backfill_button_recomputes_its_days_in_one_run_and_publishes(
     assert tags["dagster/asset_partition_range_end"] == days[-1]
     assert home.published.resolve() != before
     assert _until(120, backfills) == [(days[0], days[-1])]
+
+
+def test_runs_of_a_job_backfill_and_of_the_command_line_never_overlap(
+    home: Home, dev: tuple[str, str, int]
+) -> None:
+    ui, *_ = dev
+    days = [(datetime.now(UTC) - timedelta(days=back)).date().isoformat() for back in (1, 2)]
+    environment = home.environment(DAGSTER_HOME=str(home.path / "dagster"))
+    by_hand = subprocess.Popen(
+        [sys.executable, "-m", "msgmetrics.cli", "run"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    launched = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("dagster")), "job", "backfill", "--noprompt"),
+            *("-w", str(PROJECT_ROOT / "workspace.yaml"), "-j", "refresh"),
+            *("--partitions", ",".join(days)),
+        ],
+        env=environment,
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert launched.returncode == 0, launched.stderr
+    backfill = launched.stdout.split("backfill job `")[1].split("`")[0]
+
+    def ended() -> list[dict] | None:
+        tags = [{"key": "dagster/backfill", "value": backfill}]
+        runs = _ask(ui, _RUNS, filter={"tags": tags})["runsOrError"]["results"]
+        return runs if {run["status"] for run in runs} <= {"SUCCESS", "FAILURE"} else None
+
+    runs = _until(300, ended)
+    assert [run["status"] for run in runs] == ["SUCCESS", "SUCCESS"]
+    assert by_hand.wait(timeout=300) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home.path / "dagster"))
+        with dg.DagsterInstance.get() as instance:
+            held = []
+            for run in instance.get_runs(limit=3):
+                steps = instance.get_run_step_stats(run.run_id)
+                held.append((min(s.start_time for s in steps), max(s.end_time for s in steps)))
+    held.sort()
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(held)), held
 
 
 def test_a_failed_gate_leaves_the_last_snapshot_up_and_says_which_check(
