@@ -12,12 +12,10 @@ from dagster_dbt import DbtCliResource
 
 from msgmetrics.settings import Settings, settings
 from orchestration import progress
+from orchestration.asset_keys import FACTS
 from orchestration.dbt import PROFILES_DIR, dbt_executable, dbt_project
 from orchestration.runs import drop_old_records, fail_dead_runs, kept_open, show_life
 from orchestration.warehouse import writer_lock
-
-# The one asset on which restated days are reported.
-FACTS = dg.AssetKey(["facts", "fct_messages"])
 
 
 class Writer(dg.ConfigurableResource):

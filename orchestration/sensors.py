@@ -5,11 +5,10 @@ import dagster as dg
 from msgmetrics.errors import UserError
 from msgmetrics.settings import settings
 from orchestration.arrivals import LANDING_STATE, landing_state
+from orchestration.asset_keys import RAW
 from orchestration.jobs import refresh
 from orchestration.partitions import landing_day
 from orchestration.runs import fail_dead_runs, run_under_way
-
-_LOADED = dg.AssetKey(["raw", "messages"])
 
 
 @dg.sensor(
@@ -36,7 +35,7 @@ def landing_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 def _state_when_loaded_last(instance: dg.DagsterInstance) -> str | None:
     """The state of the landing zone at the start of the last load that ended well."""
-    event = instance.get_latest_materialization_event(_LOADED)
+    event = instance.get_latest_materialization_event(RAW["messages"])
     if event is None or event.asset_materialization is None:
         return None
     told = event.asset_materialization.metadata.get(LANDING_STATE)

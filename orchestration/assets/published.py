@@ -10,6 +10,7 @@ import dagster as dg
 from msgmetrics.catalogue import catalogue
 from msgmetrics.errors import UserError
 from orchestration import progress
+from orchestration.asset_keys import SNAPSHOT
 from orchestration.failures import TRIED_AGAIN, explained
 from orchestration.partitions import DAYS, ONE_RUN
 from orchestration.publishing import publish
@@ -17,7 +18,6 @@ from orchestration.resources import Writer
 from orchestration.restatement import published_snapshot, unfinished
 from orchestration.warehouse import warehouse
 
-SNAPSHOT = dg.AssetKey(["published", "snapshot"])
 GATE = "metrics_are_possible"
 
 

@@ -10,16 +10,15 @@ import dagster as dg
 
 from orchestration import progress
 from orchestration.arrivals import LANDING_STATE, landing_state
+from orchestration.asset_keys import RAW
 from orchestration.batches import as_of_of_a_run
 from orchestration.failures import TRIED_AGAIN, explained
 from orchestration.loading.loader import Loader, LoadReport
-from orchestration.loading.records import streams
 from orchestration.partitions import DAYS, ONE_RUN, requested_days
 from orchestration.resources import Writer
 from orchestration.warehouse import warehouse
 
 ACCOUNTED = "every_record_is_loaded_or_quarantined"
-_KEYS = {name: dg.AssetKey(["raw", name]) for name in streams()}
 
 # Files whose own account does not agree with the rows that their load left behind.
 _UNACCOUNTED = """
@@ -58,7 +57,7 @@ class LoadConfig(dg.Config):
     group_name="raw",
     specs=[
         dg.AssetSpec(key, description=f"Every valid record of landing/{name}, as it came.")
-        for name, key in _KEYS.items()
+        for name, key in RAW.items()
     ],
     check_specs=[
         dg.AssetCheckSpec(
@@ -67,7 +66,7 @@ class LoadConfig(dg.Config):
             blocking=True,
             description="Error: records in = records loaded + records quarantined, file by file.",
         )
-        for key in _KEYS.values()
+        for key in RAW.values()
     ],
     partitions_def=DAYS,
     backfill_policy=ONE_RUN,
@@ -97,7 +96,7 @@ def load(
         for sentence in [*report.remarks, *([remark] if remark else [])]:
             context.log.warning(sentence)
             progress.remark(sentence)
-        for name, key in _KEYS.items():
+        for name, key in RAW.items():
             unaccounted = [
                 path
                 for (path,) in connection.execute(

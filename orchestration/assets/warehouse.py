@@ -16,6 +16,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from msgmetrics.settings import Settings, settings
 from orchestration import progress
+from orchestration.asset_keys import FACTS
 from orchestration.batches import last_as_of, open_batch
 from orchestration.dbt import (
     NIGHTLY_TAG,
@@ -26,7 +27,7 @@ from orchestration.dbt import (
 )
 from orchestration.failures import TRIED_AGAIN, explained
 from orchestration.partitions import DAYS, ONE_RUN, is_partition, requested_days, run_days
-from orchestration.resources import FACTS, Writer
+from orchestration.resources import Writer
 from orchestration.restatement import RestatedDay, restated_days, told_up_to, unfinished
 from orchestration.warehouse import warehouse
 

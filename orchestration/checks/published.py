@@ -6,18 +6,17 @@ What is expected stands in `expectations.py`.
 import dagster as dg
 
 from msgmetrics.catalogue import catalogue
+from orchestration.asset_keys import JUDGED
 from orchestration.assets.published import GATE, marts
 from orchestration.resources import Writer
 from orchestration.restatement import unfinished, unpublished
 from orchestration.warehouse import warehouse
 
-_JUDGED = dg.AssetKey(["marts", "daily_by_channel"])
-
 
 @dg.asset_check(
     name=GATE,
-    asset=_JUDGED,
-    additional_deps=[key for key in marts() if key != _JUDGED],
+    asset=JUDGED,
+    additional_deps=[key for key in marts() if key != JUDGED],
     blocking=True,
     description=(
         "Error: every metric is in every mart, none is negative, NaN or infinite, and rates that "

@@ -78,15 +78,28 @@ def test_runs_that_the_ui_makes_up_stay_in_one_process_too(defs: dg.Definitions)
     assert defs.resolve_implicit_global_asset_job_def().executor_def.name == "in_process"
 
 
-def test_a_backfill_is_all_but_loading_and_every_asset_takes_a_range_as_one_run(
+def test_a_backfill_has_all_checks_but_those_of_loading_and_notes_days_on_three_assets(
     defs: dg.Definitions,
 ) -> None:
+    from orchestration import jobs
+
     job = defs.resolve_job_def("backfill")
+    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == {
+        "facts/fct_messages",
+        "marts/daily_by_channel",
+        "published/snapshot",
+    }
+    graph = defs.resolve_asset_graph()
+    assert jobs.backfill.selection.resolve_checks(graph) == {
+        key for key in graph.asset_check_keys if key.asset_key.path[0] != "raw"
+    }
+
+
+def test_every_asset_takes_a_range_of_days_as_one_run(
+    defs: dg.Definitions,
+) -> None:
     graph = defs.resolve_asset_graph()
     keys = {dg.AssetKey(list(key)) for key in specs(defs)}
-    assert set(job.asset_layer.executable_asset_keys) == {
-        key for key in keys if key.path[0] != "raw"
-    }
     for key in keys:
         assert graph.get(key).backfill_policy == dg.BackfillPolicy.single_run(), key
         days = graph.get(key).partitions_def

@@ -175,9 +175,9 @@ def land_a_message(home: Home) -> None:
 
 
 def killed_while_dbt_builds(home: Home) -> None:
-    """Starts a pass and ends its process, not that of dbt below it, by SIGKILL."""
+    """Starts a pass over everything and ends its process, not dbt's below it, by SIGKILL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "msgmetrics.cli", "run"],
+        [sys.executable, "-m", "msgmetrics.cli", "run", "--full-refresh"],
         env=home.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -400,7 +400,7 @@ def test_the_backfill_button_recomputes_its_days_in_one_run_and_publishes(
         with duckdb.connect(str(home.path / "warehouse.duckdb"), read_only=True) as warehouse:
             return warehouse.execute(
                 "select from_day::varchar, to_day::varchar from raw.batches "
-                "where cause = 'backfill'"
+                "where cause = 'backfill' and from_day is not null"
             ).fetchall()
 
     (run,) = _until(240, ended)
@@ -475,3 +475,26 @@ def test_a_failed_gate_leaves_the_last_snapshot_up_and_says_which_check(
     with pytest.raises(UserError, match=r"metrics_are_possible of marts\.daily_by_channel failed"):
         run_pass(settings())
     assert home.published.resolve() == before
+
+
+def test_a_snapshot_alone_is_refused_where_no_check_has_judged_the_marts(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MSGMETRICS_HOME", str(home.path))
+    monkeypatch.setenv("DAGSTER_HOME", str(home.path / "dagster"))
+    from orchestration.definitions import defs
+
+    land_a_message(home)
+    before = home.published.resolve()
+    everything = defs.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.get() as instance:
+        ends = [
+            everything.execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey(key.split("/")) for key in keys],
+                partition_key="2026-05-05",
+                raise_on_error=False,
+            ).success
+            for keys in (["raw/messages", "raw/events", "raw/accounts"], ["published/snapshot"])
+        ]
+    assert ends == [True, False] and home.published.resolve() == before
