@@ -5,7 +5,7 @@ can cause is one sentence and exit code 2.
 """
 
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -153,12 +153,30 @@ def run(
         print_json(summary)
 
 
+@app.command()
+def backfill(
+    since: Annotated[str, typer.Option("--from", help="First day of sending (UTC).")],
+    until: Annotated[str, typer.Option("--to", help="Last day of sending, included.")],
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show Dagster's and dbt's log.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute these days of sending from the raw records, check, publish."""
+    from orchestration.partitions import parse_days
+
+    summary = one_pass(days=parse_days(settings(), since, until), verbose=verbose)
+    if as_json:
+        print_json(summary)
+
+
 def one_pass(
     as_of: str | None = None,
     *,
     full_refresh: bool = False,
     rehash: bool = False,
     every_row: bool = False,
+    days: tuple[date, date] | None = None,
     verbose: bool = False,
 ) -> dict:
     """Runs a pass, shows its summary, and returns it."""
@@ -174,6 +192,7 @@ def one_pass(
             full_refresh=full_refresh,
             rehash=rehash,
             every_row=every_row,
+            days=days,
             verbose=verbose,
         )
     return summary_of(now, result)

@@ -126,11 +126,9 @@ class Translator(DagsterDbtTranslator):
         unique_id: str,
         project: DbtProject | None,
     ) -> dg.AssetCheckSpec | None:
-        """Tests that only the nightly run has gate nothing; in that run dbt itself stops."""
+        """dbt itself stops where a test fails, so Dagster need not look for the result of each."""
         spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
-        if spec is not None and NIGHTLY_TAG in manifest["nodes"][unique_id]["tags"]:
-            return spec._replace(blocking=False)
-        return spec
+        return None if spec is None else spec._replace(blocking=False)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
         return dbt_resource_props["schema"]
