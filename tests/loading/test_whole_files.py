@@ -421,7 +421,7 @@ def test_a_full_disk_is_no_fault_of_the_file(zone: Zone, monkeypatch):
 
     zone.write("accounts/a.jsonl.gz", GZIP)
     monkeypatch.setattr(loader, "readable_copy", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match="The disk of .* is full"):
         zone.load()
     monkeypatch.undo()
     assert zone.files() == []
