@@ -565,9 +565,9 @@ def _json_object(names: list[str], types: dict[str, str]) -> str:
     for name in names:
         value = _quoted(name)
         if types[name] in ("FLOAT", "DOUBLE"):
-            # By way of its text, so that a FLOAT shows no digits that it does not have.
+            # By its text, as a text field takes it, and with no digits that a FLOAT does not have.
             value = (
-                f"case when isfinite({value}) then to_json({value}::varchar::double) "
+                f"case when isfinite({value}) then {value}::varchar::json "
                 f"else to_json({value}::varchar) end"
             )
         pairs.append(f"{_literal(name)}, {value}")
