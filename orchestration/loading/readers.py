@@ -560,15 +560,18 @@ def parquet(
 
 
 def _json_object(names: list[str], types: dict[str, str]) -> str:
-    """SQL: these columns as one JSON object, a number that JSON does not know as its text."""
+    """SQL: these columns as one JSON object; a number that JSON does not know, or spells in its own
+    way, as its text."""
     pairs = []
     for name in names:
         value = _quoted(name)
         if types[name] in ("FLOAT", "DOUBLE"):
-            # By its text, as a text field takes it, and with no digits that a FLOAT does not have.
+            # By way of its text, so that a FLOAT shows no digits that it does not have; and as a
+            # text where a number would be spelled otherwise than a text field takes it.
+            text = f"{value}::varchar"
             value = (
-                f"case when isfinite({value}) then {value}::varchar::json "
-                f"else to_json({value}::varchar) end"
+                f"case when isfinite({value}) and not contains({text}, 'e') "
+                f"then to_json({text}::double) else to_json({text}) end"
             )
         pairs.append(f"{_literal(name)}, {value}")
     return f"json_object({', '.join(pairs)})::varchar"
