@@ -16,6 +16,7 @@ from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
 from orchestration import progress
 from orchestration.loading.records import streams
+from orchestration.loading.system import is_without_room, no_room
 
 _TABLES = """
 create schema if not exists raw;
@@ -219,8 +220,12 @@ def _who_writes(path: Path) -> str:
 
 def _try_open(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
+        if not read_only and not path.exists():
+            _create(path)
         return duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as error:
+        if is_without_room(error):
+            raise no_room(path.parent) from None
         if "lock" in str(error).lower():
             raise _HeldError(
                 f"The warehouse {path} is being written by {_who_writes(path)}: try again when "
@@ -230,6 +235,14 @@ def _try_open(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
             f"The warehouse {path} cannot be opened ({str(error).splitlines()[0]}): "
             "move it away, and run `msgmetrics run` to build it anew."
         ) from None
+
+
+def _create(path: Path) -> None:
+    """Makes the file whole before it has its name: one that is begun only cannot be opened."""
+    begun = path.with_suffix(".begun")
+    begun.unlink(missing_ok=True)
+    duckdb.connect(str(begun)).close()
+    begun.replace(path)
 
 
 def create_raw_tables(connection: duckdb.DuckDBPyConnection) -> None:

@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import duckdb
 
@@ -18,7 +19,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ROOM_TEXTS = (*(os.strerror(number) for number in _NO_ROOM), "max_temp_directory_size")
 
 
-def _is_without_room(error: BaseException) -> bool:
+def is_without_room(error: BaseException) -> bool:
+    """Whether it failed because the disk is full, or a file or a user may grow no more."""
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return True
     return isinstance(error, duckdb.Error) and any(text in str(error) for text in _NO_ROOM_TEXTS)
@@ -26,8 +28,16 @@ def _is_without_room(error: BaseException) -> bool:
 
 def system_refuses(error: BaseException) -> bool:
     """Whether it is the system that failed, not what was read."""
-    return _is_without_room(error) or isinstance(
+    return is_without_room(error) or isinstance(
         error, duckdb.InterruptException | duckdb.OutOfMemoryException | duckdb.FatalException
+    )
+
+
+def no_room(folder: Path) -> UserError:
+    """What to tell whose disk is full."""
+    return UserError(
+        f"The disk of {folder} is full, or a limit on the size of files is reached: make room and "
+        "run again; what was finished is kept, and nothing is half done."
     )
 
 
@@ -37,11 +47,8 @@ def refusals_of_the_system(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        if _is_without_room(error):
-            raise UserError(
-                f"The disk of {settings.home.absolute()} is full, or a limit on files is reached: "
-                "make room and run again; what was finished is kept, and nothing is half done."
-            ) from None
+        if is_without_room(error):
+            raise no_room(settings.home.absolute()) from None
         raise
     except RuntimeError as error:
         if "interrupted" in str(error).lower():
