@@ -366,25 +366,32 @@ def revoke_key(
 # --- quarantine -----------------------------------------------------------------------------
 
 
+Limit = Annotated[
+    int, typer.Option(help="At most so many, the latest first.", min=1, max=1_000_000)
+]
+
+
 @quarantine_app.command("list")
 def list_quarantine(
     stream: Annotated[str | None, typer.Option(help="Only this stream.")] = None,
-    limit: Annotated[
-        int, typer.Option(help="At most so many, the latest first.", min=1, max=1_000_000)
-    ] = 100,
+    every: Annotated[bool, typer.Option("--all", help="Closed entries, too.")] = False,
+    limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """What was refused, and why."""
     from msgmetrics.running import quarantine
 
-    total, entries = quarantine(settings(), stream=stream, limit=limit)
+    total, entries = quarantine(settings(), stream=stream, closed=every, limit=limit)
     if as_json:
         print_json({"total": total, "entries": entries})
         return
+    columns = {"id": "quarantine_id", "file": "path", "row": "row_number", "reason": "reason"}
+    if every:
+        columns["closed"] = "closed_because"
     show_table(
         f"{total:,} in quarantine" + (f", the latest {limit:,}" if total > limit else ""),
-        ["id", "file", "row", "reason"],
-        [(e["quarantine_id"], e["path"], e["row_number"], e["reason"]) for e in entries],
+        list(columns),
+        [tuple(entry.get(column) for column in columns.values()) for entry in entries],
     )
 
 
@@ -393,10 +400,10 @@ def show_quarantine(
     quarantine_id: Annotated[int, typer.Argument(help="The entry's id, as `list` shows it.")],
     as_json: AsJson = False,
 ) -> None:
-    """One refused record with its raw text."""
+    """One refused record with its raw text, and when and why it was closed."""
     from msgmetrics.running import quarantine
 
-    _, entries = quarantine(settings(), quarantine_id=quarantine_id)
+    _, entries = quarantine(settings(), quarantine_id=quarantine_id, closed=True)
     if not entries:
         raise UserError(
             f"There is no quarantine entry {quarantine_id}: `msgmetrics quarantine list` shows ids."
@@ -405,6 +412,33 @@ def show_quarantine(
         print_json(entries[0])
         return
     show_table(f"Quarantine entry {quarantine_id}", ["what", "value"], list(entries[0].items()))
+
+
+@quarantine_app.command("requeue")
+def requeue_quarantine(
+    ids: Annotated[
+        list[int] | None, typer.Option("--id", help="Only this entry; repeatable.")
+    ] = None,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Judge refused records by today's rules, and take in those that have become valid."""
+    from msgmetrics.running import requeue
+    from orchestration.progress import listening
+
+    with listening(lambda *_: None, say):
+        done = requeue(settings(), ids or [], shown=limit)
+    if as_json:
+        print_json(done)
+        return
+    show_table(
+        f"{done['requeued']:,} taken in, {done['still_refused']:,} still refused"
+        + (f", the latest {limit:,}" if done["still_refused"] > limit else ""),
+        ["id", "file", "row", "reason"],
+        [tuple(entry.values()) for entry in done["refused"]],
+    )
+    if done["requeued"]:
+        say("The next `msgmetrics run` carries what was taken in to the marts.")
 
 
 if __name__ == "__main__":

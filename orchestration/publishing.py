@@ -94,9 +94,12 @@ def _describe(
             (select count(*) from marts.messages),
             (select max(sent_at) from marts.messages),
             (select coalesce(sum(loaded), 0)::bigint from raw.files),
-            (select count(*) from raw.quarantine where row_number is not null),
+            (
+                select count(*) from raw.quarantine
+                where closed_at is null and row_number is not null
+            ),
             (select count(*) from raw.files where status = 'loaded'),
-            (select count(*) from raw.files where status = 'unreadable'),
+            (select count(*) from raw.quarantine where closed_at is null and row_number is null),
             (select coalesce(sum(events), 0)::bigint from facts.waiting_events)
         """
     ).fetchone()

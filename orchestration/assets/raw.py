@@ -20,26 +20,34 @@ from orchestration.warehouse import warehouse
 
 ACCOUNTED = "every_record_is_loaded_or_quarantined"
 
-# Files whose own account does not agree with the rows that their load left behind.
+# Files of this load, or with a record that it requeued, whose own account does not agree with the
+# rows that are there of them. A record that was requeued is no longer one of the refused.
 _UNACCOUNTED = """
+with touched as materialized (
+    select * from raw.files
+    where stream = $stream and (
+        batch_id = $batch_id
+        or file_id in (
+            select file_id from raw.quarantine
+            where closed_by_batch = $requeue_batch_id and closed_because = 'requeued'
+        )
+    )
+)
 select files.path
-from raw.files as files
+from touched as files
 left join (
     select file_id, count(*) as loaded from raw.{stream}
-    where batch_id = $batch_id group by file_id
+    where file_id in (select file_id from touched) group by file_id
 ) as loaded using (file_id)
 left join (
     select file_id, count(*) as refused from raw.quarantine
-    where batch_id = $batch_id and row_number is not null group by file_id
+    where row_number is not null and closed_because is distinct from 'requeued' group by file_id
 ) as refused using (file_id)
-where
-    files.stream = $stream
-    and files.batch_id = $batch_id
-    and (
-        files.records <> files.loaded + files.quarantined
-        or files.loaded <> coalesce(loaded.loaded, 0)
-        or files.quarantined <> coalesce(refused.refused, 0)
-    )
+where (
+    files.records <> files.loaded + files.quarantined
+    or files.loaded <> coalesce(loaded.loaded, 0)
+    or files.quarantined <> coalesce(refused.refused, 0)
+)
 order by files.path
 """
 
@@ -101,7 +109,11 @@ def load(
                 path
                 for (path,) in connection.execute(
                     _UNACCOUNTED.format(stream=name),
-                    {"stream": name, "batch_id": report.batch_id},
+                    {
+                        "stream": name,
+                        "batch_id": report.batch_id,
+                        "requeue_batch_id": report.requeue_batch_id,
+                    },
                 ).fetchall()
             ]
             yield dg.MaterializeResult(
@@ -127,4 +139,6 @@ def _metadata(report: LoadReport, name: str) -> dict[str, int]:
         "records": load.records,
         "loaded": load.loaded,
         "quarantined": load.quarantined,
+        "requeued": load.requeued,
+        "quarantine_entries_closed": load.closed,
     }
