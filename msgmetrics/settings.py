@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     snapshot_hours: float = Field(
         24, ge=0, le=87600, description="hours for which earlier published snapshots stay readable"
     )
+    trail_days: float = Field(
+        90, gt=0, le=36600, description="days for which it is kept what restatements changed"
+    )
     first_day: date = Field(
         date(2020, 1, 1), description="first day that Dagster shows and `backfill` takes"
     )

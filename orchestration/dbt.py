@@ -58,6 +58,23 @@ def definition_of_outcomes(settings: Settings) -> str:
     return known.hexdigest()
 
 
+def fingerprint_of_project(settings: Settings) -> str:
+    """Of all that a build is made by: models, macros, catalogue, reference data, currency."""
+    known = hashlib.sha256(settings.currency.encode())
+    for path in _files_of_project(settings):
+        known.update(path.name.encode() + path.read_bytes())
+    return known.hexdigest()
+
+
+def _files_of_project(settings: Settings) -> list[Path]:
+    return sorted(
+        path
+        for folder in (settings.dbt_project_dir, PROJECT_ROOT / "seeds")
+        for path in folder.rglob("*")
+        if path.suffix in (".sql", ".yml", ".md", ".csv")
+    )
+
+
 def dbt_executable() -> str:
     """The dbt command of this environment, which need not be on the PATH."""
     beside_python = Path(sys.executable).with_name("dbt")
@@ -76,13 +93,7 @@ def dbt_project(settings: Settings) -> DbtProject:
 def current_manifest(settings: Settings) -> Path:
     """The project's manifest, parsed anew where any of its files is younger."""
     manifest = settings.dbt_target / "manifest.json"
-    sources = [
-        path
-        for folder in (settings.dbt_project_dir, PROJECT_ROOT / "seeds")
-        for path in folder.rglob("*")
-        if path.suffix in (".sql", ".yml", ".md", ".csv")
-    ]
-    newest = max(path.stat().st_mtime for path in sources)
+    newest = max(path.stat().st_mtime for path in _files_of_project(settings))
     if not manifest.exists() or manifest.stat().st_mtime < newest:
         _parse(settings)
     return manifest

@@ -6,16 +6,18 @@ which are read here: `facts.marks`, how far each relation has come, and
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import duckdb
 
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
+from orchestration.dbt import fingerprint_of_project
 
 NOTHING_LOADED = "Nothing is loaded yet: run `msgmetrics run` first."
 
+_PROJECT = "project"
 # Batches that ask for something: records to take in, days to recompute.
 _ASKING = """
 select batch_id, coalesce(cause, 'load') as cause, from_day, to_day, loaded
@@ -38,6 +40,8 @@ def unfinished(connection: duckdb.DuckDBPyConnection, settings: Settings) -> lis
     if not marks:
         return ["Nothing is built yet."]
     reasons = [f"{text} is not built yet." for text in _asking(connection, min(marks))]
+    if _project_of_marts(connection) != fingerprint_of_project(settings):
+        reasons.append("The models or the reference data are others than those of the last build.")
     published = published_snapshot(connection, settings)
     if published is None:
         reasons.append("Nothing is published yet.")
@@ -47,6 +51,69 @@ def unfinished(connection: duckdb.DuckDBPyConnection, settings: Settings) -> lis
             f"{published['batch_id']}: its checks are repeated."
         )
     return reasons
+
+
+def remember_build(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Notes that a build has ended well, and by which models and reference data."""
+    connection.execute("begin transaction")
+    connection.execute("delete from facts.marks where relation = ?", [_PROJECT])
+    connection.execute(
+        "insert into facts.marks (relation, definition) values (?, ?)",
+        [_PROJECT, fingerprint_of_project(settings)],
+    )
+    connection.execute("commit")
+
+
+def _project_of_marts(connection: duckdb.DuckDBPyConnection) -> str | None:
+    row = connection.execute(
+        "select definition from facts.marks where relation = ?", [_PROJECT]
+    ).fetchone()
+    return row[0] if row else None
+
+
+def forget_old_changes(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, now: datetime
+) -> int:
+    """Drops the changes of single messages that no snapshot still kept can ask for.
+
+    What they came to by hour stays for MSGMETRICS_TRAIL_DAYS (`facts.restatements`). A mart that
+    lacked some of them would be made anew, by their mark. Returns how many rows went.
+    """
+    needed_since = now - timedelta(hours=settings.snapshot_hours)
+    last = connection.execute(
+        """
+        select max(batch_id)
+        from raw.batches
+        where
+            started_at < $needed_since
+            and batch_id <= (
+                select min(batch_id) from facts.marks
+                where batch_id is not null and not ends_with(relation, '_changes')
+            )
+        """,
+        {"needed_since": needed_since.replace(tzinfo=None)},
+    ).fetchone()
+    if last is None or last[0] is None:
+        return 0
+    forgotten = 0
+    connection.execute("begin transaction")
+    for table in ("fct_messages_changes", "fct_url_clicks_changes"):
+        (rows,) = connection.execute(
+            f"delete from facts.{table} where batch_id <= ?", last
+        ).fetchone() or (0,)
+        forgotten += rows
+        if rows:
+            connection.execute("delete from facts.marks where relation = ?", [table])
+            connection.execute(
+                "insert into facts.marks (relation, batch_id) values (?, ?)", [table, *last]
+            )
+    connection.execute(
+        "delete from facts.restated_hours where batch_id <= "
+        "(select max(batch_id) from raw.batches where started_at < ?)",
+        [(now - timedelta(days=settings.trail_days)).replace(tzinfo=None)],
+    )
+    connection.execute("commit")
+    return forgotten
 
 
 def unpublished(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:

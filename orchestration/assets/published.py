@@ -15,7 +15,7 @@ from orchestration.failures import TRIED_AGAIN, explained
 from orchestration.partitions import DAYS, ONE_RUN
 from orchestration.publishing import publish
 from orchestration.resources import Writer
-from orchestration.restatement import published_snapshot, unfinished
+from orchestration.restatement import forget_old_changes, published_snapshot, unfinished
 from orchestration.warehouse import warehouse
 
 GATE = "metrics_are_possible"
@@ -52,6 +52,7 @@ def snapshot(context: dg.AssetExecutionContext, writer: Writer) -> dg.Materializ
             checks_warned=warned,
             progress=lambda done, total: progress.tell("publishing tables", done, total),
         )
+        forget_old_changes(connection, writer.settings, datetime.now(UTC))
     return dg.MaterializeResult(
         metadata={
             "snapshot": published.snapshot_id,

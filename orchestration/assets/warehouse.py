@@ -28,7 +28,13 @@ from orchestration.dbt import (
 from orchestration.failures import TRIED_AGAIN, explained
 from orchestration.partitions import DAYS, ONE_RUN, is_partition, requested_days, run_days
 from orchestration.resources import Writer
-from orchestration.restatement import RestatedDay, restated_days, told_up_to, unfinished
+from orchestration.restatement import (
+    RestatedDay,
+    remember_build,
+    restated_days,
+    told_up_to,
+    unfinished,
+)
 from orchestration.warehouse import warehouse
 
 _MANIFEST = current_manifest(settings())
@@ -98,6 +104,7 @@ def build(
                 else:
                     yield event
             with warehouse(writer.settings) as connection:
+                remember_build(connection, writer.settings)
                 _report(context, writer.settings, restated_days(connection, reported))
         except Exception:
             yield from held

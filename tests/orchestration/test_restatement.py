@@ -10,7 +10,13 @@ import pytest
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
 from orchestration.batches import Cause, open_batch
-from orchestration.restatement import RestatedDay, restated_days, unfinished, unpublished
+from orchestration.restatement import (
+    RestatedDay,
+    remember_build,
+    restated_days,
+    unfinished,
+    unpublished,
+)
 from orchestration.warehouse import create_raw_tables
 
 NOW = datetime(2026, 5, 6, tzinfo=UTC)
@@ -30,8 +36,11 @@ class Warehouse:
         )
         if loaded:
             self.connection.execute(
-                "insert into raw.files values ($n, 'messages', 'x', 1, 1, 1, $n::varchar, "
-                "'2026-05-06', $n, 'loaded', null, $loaded, $loaded, 0, '2026-05-06')",
+                "insert into raw.files by name select $n as file_id, 'messages' as stream, "
+                "'x' as path, 1 as size, 1 as modified_ns, 1 as inode, "
+                "$n::varchar as content_hash, date '2026-05-06' as landing_day, $n as batch_id, "
+                "'loaded' as status, $loaded as records, $loaded as loaded, 0 as quarantined, "
+                "timestamp '2026-05-06' as loaded_at",
                 {"n": batch_id, "loaded": loaded},
             )
         return batch_id
@@ -39,11 +48,12 @@ class Warehouse:
     def built(self, **marks: int) -> None:
         self.connection.execute(
             "create schema if not exists facts; create or replace table facts.marks "
-            "(relation varchar, batch_id integer, rebuilt_batch_id integer)"
+            "(relation varchar, batch_id integer, rebuilt_batch_id integer, definition varchar)"
         )
+        remember_build(self.connection, self.settings)
         for relation, batch_id in marks.items():
             self.connection.execute(
-                "insert into facts.marks values (?, ?, 1)", [relation, batch_id]
+                "insert into facts.marks values (?, ?, 1, null)", [relation, batch_id]
             )
 
     def published(self, batch_id: int, as_of: datetime = NOW) -> None:
