@@ -29,6 +29,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     return {
         "MSGMETRICS_WAREHOUSE": str(settings.warehouse_path),
         "MSGMETRICS_WAREHOUSE_THREADS": str(settings.warehouse_threads),
+        "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or "80%",  # DuckDB's own default
         "MSGMETRICS_CURRENCY": settings.currency,
         "MSGMETRICS_DEFINITION": definition_of_outcomes(settings),
         "DBT_TARGET_PATH": str(settings.dbt_target),

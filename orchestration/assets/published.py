@@ -39,7 +39,8 @@ def marts() -> list[dg.AssetKey]:
 def snapshot(context: dg.AssetExecutionContext, writer: Writer) -> dg.MaterializeResult:
     """One DuckDB file with every mart, whole and checked, under a stable name."""
     with explained(context, writer.settings), warehouse(writer.settings) as connection:
-        if unfinished(connection, writer.settings):
+        is_new = bool(unfinished(connection, writer.settings))
+        if is_new:
             passed, warned = _checks_of_this_run(context)
         else:  # the marts are those that were published last, and so are the checks
             last = published_snapshot(connection, writer.settings)
@@ -50,6 +51,7 @@ def snapshot(context: dg.AssetExecutionContext, writer: Writer) -> dg.Materializ
             now=datetime.now(UTC),
             checks_passed=passed,
             checks_warned=warned,
+            marts_are_published=not is_new,
             progress=lambda done, total: progress.tell("publishing tables", done, total),
         )
         forget_old_changes(connection, writer.settings, datetime.now(UTC))
