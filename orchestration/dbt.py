@@ -29,13 +29,18 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     return {
         "MSGMETRICS_WAREHOUSE": str(settings.warehouse_path),
         "MSGMETRICS_WAREHOUSE_THREADS": str(settings.warehouse_threads),
-        "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or "80%",  # DuckDB's own default
+        "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or _most_memory(),
         "MSGMETRICS_CURRENCY": settings.currency,
         "MSGMETRICS_DEFINITION": definition_of_outcomes(settings),
         "DBT_TARGET_PATH": str(settings.dbt_target),
         "DBT_LOG_PATH": str(settings.dbt_target / "logs"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
+
+
+def _most_memory() -> str:
+    """Of the machine's memory what DuckDB takes by itself."""
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') * 4 // 5 // 2**20}MiB"
 
 
 def definition_of_outcomes(settings: Settings) -> str:

@@ -3,7 +3,7 @@
     divides. Nothing is looked up and nothing is updated, so a run costs what it changes, and rows
     appended in one transaction with the mark are there once. A mart is made anew from the facts when
     these were, when its own definition has changed, and when the changes it needs are gone. The days
-    of a backfill are replaced by sums of the facts. -#}
+    of a backfill are replaced by sums of the facts. Parts that have doubled a mart are put together. -#}
 
 {% materialization mart, adapter='duckdb' -%}
     {%- set mart = config.get('mart') or this.identifier.split('_by_')[1] -%}
@@ -23,6 +23,8 @@
         or days is none
         or not table_exists('parts', this.identifier) -%}
 
+    {%- set made_anew = namespace(at=mark.rebuilt_batch_id if mark else none) -%}
+
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
@@ -39,14 +41,21 @@
             ) as sums;
             {{ set_mark(this.identifier, counted.batch_id, counted.batch_id, definition) }}
         {%- elif mark.batch_id < counted.batch_id -%}
+            {%- if is_crowded(parts, mark.rebuilt_batch_id) %}
+            {%- set made_anew.at = mark.batch_id %}
+            create or replace table {{ parts }} as
+            select {{ mark.batch_id }}::integer as batch_id, *
+            from ({{ sums(mart, grain, 'period_start', parts) }}) as sums
+            where {{ is_any(mart) }};
+            {%- endif %}
             {%- if days %}
             delete from {{ parts }} where {{ in_days('period_start', days) }};
             {%- endif %}
             insert into {{ parts }}
             select {{ counted.batch_id }} as batch_id, *
             from ({{ sums(mart, grain, 'sent_at', restated_facts(facts, mark.batch_id, days)) }}) as sums
-            where {% for measure in mart_measures(mart) %}{{ measure.name }} <> 0{{ " or " if not loop.last }}{% endfor %};
-            {{ set_mark(this.identifier, counted.batch_id, mark.rebuilt_batch_id, definition) }}
+            where {{ is_any(mart) }};
+            {{ set_mark(this.identifier, counted.batch_id, made_anew.at, definition) }}
         {%- else -%}
             select 'nothing has changed'
         {%- endif -%}
@@ -63,6 +72,20 @@
     {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return({'relations': [this.incorporate(type='view')]}) }}
 {%- endmaterialization %}
+
+
+{% macro is_crowded(parts, made_anew_at) -%}
+    {#- Small marts are left alone: adding up a few more rows is quicker than making a table. -#}
+    {{ return(run_query(
+        "select count(*) filter (batch_id > " ~ made_anew_at ~ ") > greatest(250000, count(*) filter (batch_id <= "
+        ~ made_anew_at ~ ")) from " ~ parts
+    ).rows[0][0]) }}
+{%- endmacro %}
+
+
+{% macro is_any(mart) -%}
+    {% for measure in mart_measures(mart) %}{{ measure.name }} <> 0{{ " or " if not loop.last }}{% endfor %}
+{%- endmacro %}
 
 
 {% macro mart_parts(name) -%}
