@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,14 +192,22 @@ def refused_then_delivered(zone: Zone) -> Zone:
 
 
 def test_a_requeue_and_what_is_closed_survive_a_stop_between_any_two_statements(new_zone):
-    undisturbed = refused_then_delivered(new_zone())
+    prepared = refused_then_delivered(new_zone())
+    prepared.close()
+
+    def again() -> Zone:
+        zone = new_zone()
+        shutil.copytree(prepared.root, zone.root)
+        return zone
+
+    undisturbed = again()
     undisturbed.load()
     expected = undisturbed.content()
     causes = [entry["closed_because"] for entry in undisturbed.quarantine()]
     assert Counter(causes) == {"requeued": 4, "file replaced": 2, "arrived again": 2}
     moments, requeues = 0, set()
     while True:
-        zone = refused_then_delivered(new_zone())
+        zone = again()
         try:
             load_dying(zone, moments, stop)
             break
