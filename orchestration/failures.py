@@ -13,6 +13,8 @@ from msgmetrics.settings import Settings
 from orchestration.restatement import unpublished
 from orchestration.warehouse import warehouse
 
+# Tag of a run that somebody started by hand and waits for: it fails at once.
+BY_HAND = "msgmetrics/by_hand"
 # Ten seconds, thirty, seventy: a full disk or a file that somebody else has open may pass.
 TRIED_AGAIN = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 
@@ -21,7 +23,8 @@ TRIED_AGAIN = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONEN
 def explained(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[None]:
     """Makes of an exception a failure that says what is loaded but not published yet.
 
-    What a user has to mend is not tried again, nor is a failure that says so itself.
+    What a user has to mend is not tried again, nor a failure that says so itself, nor any in a run
+    started by hand.
     """
     try:
         yield
@@ -34,7 +37,8 @@ def explained(context: dg.AssetExecutionContext, settings: Settings) -> Iterator
     except Exception as error:
         left = _tell_what_is_left(context, settings)
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise dg.Failure(lines[0], metadata=left) from error
+        may_pass = not context.has_tag(BY_HAND)
+        raise dg.Failure(lines[0], metadata=left, allow_retries=may_pass) from error
 
 
 def _tell_what_is_left(

@@ -89,6 +89,7 @@ def run_pass(
     import dagster as dg
 
     from orchestration.definitions import defs
+    from orchestration.failures import BY_HAND
     from orchestration.partitions import landing_day, range_tags
     from orchestration.runs import kept_open
 
@@ -101,15 +102,13 @@ def run_pass(
     run_config = {
         "ops": ops,
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
-        # Whoever typed the command is there to see why it failed.
-        "execution": {"config": {"retries": {"disabled": {}}}},
     }
     with dg.DagsterInstance.get() as instance, kept_open(instance, "index"):
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance,
             run_config=run_config,
             partition_key=None if days else landing_day(),
-            tags=range_tags(days) if days else None,
+            tags={BY_HAND: "true", **(range_tags(days) if days else {})},
             raise_on_error=False,
         )
         if not result.success:

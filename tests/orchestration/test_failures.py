@@ -9,7 +9,7 @@ import pytest
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
 from orchestration.batches import open_batch
-from orchestration.failures import explained
+from orchestration.failures import BY_HAND, explained
 from orchestration.warehouse import create_raw_tables, warehouse
 
 
@@ -34,10 +34,16 @@ def here(tmp_path: Path) -> Settings:
 def test_only_what_may_pass_is_tried_again_and_all_say_what_is_left(
     here: Settings, error: Exception, is_tried_again: bool, said: str
 ) -> None:
-    context = dg.build_asset_context()
-    with pytest.raises(dg.Failure) as failure, explained(context, here):
+    with pytest.raises(dg.Failure) as failure, explained(dg.build_asset_context(), here):
         raise error
     assert failure.value.description == said
     assert failure.value.allow_retries is is_tried_again
     left = failure.value.metadata.get("not_published_yet")
     assert isinstance(error, dg.Failure) or left.value == ["Batch 1 (every day anew)"]
+
+
+def test_a_run_started_by_hand_fails_at_once(here: Settings) -> None:
+    context = dg.build_asset_context(run_tags={BY_HAND: "true"})
+    with pytest.raises(dg.Failure) as failure, explained(context, here):
+        raise OSError(28, "No space left on device")
+    assert not failure.value.allow_retries
