@@ -17,7 +17,8 @@ from orchestration.dbt import fingerprint_of_project
 
 NOTHING_LOADED = "Nothing is loaded yet: run `msgmetrics run` first."
 
-_PROJECT = "project"
+# The mark of whole builds that ended well: models, tests and all.
+_BUILD = "build"
 # Batches that ask for something: records to take in, days to recompute.
 _ASKING = """
 select batch_id, coalesce(cause, 'load') as cause, from_day, to_day, loaded
@@ -56,17 +57,18 @@ def unfinished(connection: duckdb.DuckDBPyConnection, settings: Settings) -> lis
 def remember_build(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Notes that a build has ended well, and by which models and reference data."""
     connection.execute("begin transaction")
-    connection.execute("delete from facts.marks where relation = ?", [_PROJECT])
+    connection.execute("delete from facts.marks where relation = ?", [_BUILD])
     connection.execute(
-        "insert into facts.marks (relation, definition) values (?, ?)",
-        [_PROJECT, fingerprint_of_project(settings)],
+        "insert into facts.marks (relation, batch_id, definition) "
+        "select ?, max(batch_id), ? from facts.marks",
+        [_BUILD, fingerprint_of_project(settings)],
     )
     connection.execute("commit")
 
 
 def _project_of_marts(connection: duckdb.DuckDBPyConnection) -> str | None:
     row = connection.execute(
-        "select definition from facts.marks where relation = ?", [_PROJECT]
+        "select definition from facts.marks where relation = ?", [_BUILD]
     ).fetchone()
     return row[0] if row else None
 
@@ -148,7 +150,8 @@ def _marks(connection: duckdb.DuckDBPyConnection) -> list[int]:
         return []
     rows = connection.execute(
         "select batch_id from facts.marks where batch_id is not null "
-        "and not ends_with(relation, '_changes')"
+        "and not ends_with(relation, '_changes') and relation <> ?",
+        [_BUILD],
     ).fetchall()
     return [batch_id for (batch_id,) in rows]
 

@@ -41,19 +41,20 @@
 
 
 {% macro folded_since() -%}
-    {#- Every mart holds all batches up to this one from runs before the last; none if one was made anew
-        since, or had days replaced, so that only the whole can be compared. -#}
-    {%- if not execute or not table_exists('facts', 'marks') -%}
+    {#- The newest batch of the last build that ended well, at which all marts agreed; none if a mart was
+        made anew since, or had days replaced, so that only the whole can be compared. -#}
+    {%- set since = verified() -%}
+    {%- if since is none -%}
         {{ return(none) }}
     {%- endif -%}
     {%- set row = run_query(
-        "select min(coalesce(previous_batch_id, 0)), max(rebuilt_batch_id), max(batch_id) from facts.marks"
+        "select max(rebuilt_batch_id), max(batch_id) from facts.marks"
         ~ " where relation like 'hourly_by_%' or relation like 'daily_by_%'"
     ).rows[0] -%}
-    {%- if row[0] is none or row[1] > row[0] or backfilled_days(row[0], row[2]) != [] -%}
+    {%- if row[0] is none or row[0] > since or backfilled_days(since, row[1]) != [] -%}
         {{ return(none) }}
     {%- endif -%}
-    {{ return(row[0]) }}
+    {{ return(since) }}
 {%- endmacro %}
 
 

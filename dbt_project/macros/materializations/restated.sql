@@ -26,6 +26,12 @@
             == columns_of(this.database, this.schema, this.identifier) -%}
     {%- endif -%}
 
+    {%- if not ns.is_alike and not window.everything -%}
+        {%- do exceptions.raise_compiler_error(
+            this ~ " has other columns than its model: run `msgmetrics run --full-refresh` to make it anew."
+        ) -%}
+    {%- endif -%}
+
     {%- call statement('main') -%}
         {%- if ns.is_alike -%}
             {{ difference_applied(this, changes, window, mark.batch_id, key, config.get('touched'), config.get('changes', false)) }}
@@ -72,6 +78,13 @@
     create or replace temp table restated_removed as
     select * exclude (row_id) from restated_held except all select * from restated_new;
     {%- if keeps_changes %}
+    {%- if window.upto == after %}
+    -- marts know what they lack by the batch, and this one they have
+    select error('Outcomes have changed, but no batch is new: run `msgmetrics run`, which opens one.')
+    where exists (select * from restated_added) or exists (select * from restated_removed);
+    {%- endif %}
+    create table if not exists {{ changes }} as
+    select 0::integer as batch_id, 0::integer as after_batch_id, 0::tinyint as sign, * from {{ relation }} limit 0;
     insert into {{ changes }} by name
     select {{ window.upto }} as batch_id, {{ after }} as after_batch_id, 1 as sign, * from restated_added
     union all by name
