@@ -12,7 +12,14 @@
     rendering.py       JSON with exact decimals, timestamps as text
     windows.py         arithmetic of fixed time buckets
     planning/          any question: which table answers it, and the SQL
+    bodies.py          reads request bodies as JSON, within a limit
+    timestamps.py      timestamps of requests
+    conditional.py     ETags
+    asking.py          a question put to a snapshot for an account
+    rows.py            rows of an answer as JSON, CSV, Parquet or Arrow
     fixed_buckets.py   GET /v1/metrics/inbound and /v1/metrics/messages
+    metrics_query.py   POST /v1/metrics/query
+    metrics_catalog.py GET /v1/metrics/catalog
     documentation.py   what /openapi.json says of parameters and answers
 
 No formula of a metric lives here, and nothing here imports the orchestration: what a number means

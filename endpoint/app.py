@@ -9,11 +9,13 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Security
 from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from endpoint import documentation
+from endpoint import documentation, metrics_catalog
 from endpoint.auth import Gate
+from endpoint.bodies import read_body
 from endpoint.cursors import Cursors
 from endpoint.errors import (
     ApiError,
@@ -23,6 +25,8 @@ from endpoint.errors import (
     not_ready,
 )
 from endpoint.fixed_buckets import ROUTES, FixedBuckets, Route
+from endpoint.metrics_query import PATH as QUERY_PATH
+from endpoint.metrics_query import MetricsQuery
 from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import to_json
 from endpoint.request_log import RequestLog, configure_logging
@@ -64,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestLog)
     _add_error_handlers(app)
     _add_health_routes(app, snapshots)
+    _add_query_routes(app, gate, MetricsQuery(snapshots))
     for route in ROUTES:
         app.add_api_route(
             route.path,
@@ -87,6 +92,36 @@ def _fixed_buckets_endpoint(
         return fixed_buckets.answer(route, request, key)
 
     return endpoint
+
+
+def _add_query_routes(app: FastAPI, gate: Gate, metrics_query: MetricsQuery) -> None:
+    async def query(request: Request) -> Response:
+        key = await run_in_threadpool(gate.admit, request, scope="metrics:read")
+        body = await read_body(request)
+        return await run_in_threadpool(metrics_query.answer, request, body, key)
+
+    def catalog(request: Request) -> Response:
+        gate.admit(request, scope="metrics:read")
+        return metrics_catalog.answer(request)
+
+    app.add_api_route(
+        QUERY_PATH,
+        query,
+        methods=["POST"],
+        name="Any metrics by any dimensions",
+        response_class=Response,
+        dependencies=[_BEARER],
+        tags=["any question"],
+    )
+    app.add_api_route(
+        metrics_catalog.PATH,
+        catalog,
+        methods=["GET"],
+        name="What can be asked",
+        response_class=Response,
+        dependencies=[_BEARER],
+        tags=["any question"],
+    )
 
 
 def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
