@@ -20,6 +20,8 @@
     fixed_buckets.py   GET /v1/metrics/inbound and /v1/metrics/messages
     metrics_query.py   POST /v1/metrics/query
     metrics_catalog.py GET /v1/metrics/catalog
+    aggregate_queries.py  POST /metrics/1/query-aggregate-data, and what becomes of requests
+    asynchronous/      answers those later: queue, callbacks, results
     documentation.py   what /openapi.json says of parameters and answers
 
 No formula of a metric lives here, and nothing here imports the orchestration: what a number means

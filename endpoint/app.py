@@ -3,20 +3,23 @@
 Nothing is decided here. A new family of routes is a module of its own, its routes added below.
 """
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Security
-from fastapi.security import HTTPBearer
+from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from endpoint import documentation, metrics_catalog
+from endpoint.aggregate_queries import QUERY_PATH as QUERY_AGGREGATE_PATH
+from endpoint.aggregate_queries import REQUEST_PATH, RESULT_PATH, AggregateQueries
 from endpoint.auth import Gate
 from endpoint.bodies import read_body
-from endpoint.cursors import Cursors
+from endpoint.cursors import Cursors, secret_of
 from endpoint.errors import (
     ApiError,
     error_response,
@@ -32,11 +35,20 @@ from endpoint.rendering import to_json
 from endpoint.request_log import RequestLog, configure_logging
 from endpoint.snapshots import NothingPublishedError, Snapshots
 from msgmetrics import settings as environment
-from msgmetrics.keys import KeyStore
+from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
 
 # The key itself is judged by the gate; this only tells the documentation that there is one.
 _BEARER = Security(HTTPBearer(auto_error=False, description="API key with scope metrics:read"))
+
+_APP = Security(APIKeyHeader(name="Authorization", auto_error=False, description="App <API key>"))
+_BEARER_MANAGE = Security(
+    HTTPBearer(
+        auto_error=False,
+        scheme_name="HTTPBearerManage",
+        description="API key with scope metrics:manage",
+    )
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -48,12 +60,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         RateLimiter(settings.endpoint_dir / "rate_limit.sqlite", settings.rate_limit),
     )
     snapshots = Snapshots(settings)
-    fixed_buckets = FixedBuckets(snapshots, Cursors(settings.endpoint_dir / "secret"))
+    secret_path = settings.endpoint_dir / "secret"
+    fixed_buckets = FixedBuckets(snapshots, Cursors(secret_path))
+    queries = AggregateQueries(settings, snapshots)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         snapshots.watch()
+        queries.worker.start(secret_of(secret_path))
         yield
+        await run_in_threadpool(queries.worker.close)
         snapshots.close()
 
     app = FastAPI(
@@ -69,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_error_handlers(app)
     _add_health_routes(app, snapshots)
     _add_query_routes(app, gate, MetricsQuery(snapshots))
+    _add_aggregate_routes(app, gate, queries)
     for route in ROUTES:
         app.add_api_route(
             route.path,
@@ -122,6 +139,44 @@ def _add_query_routes(app: FastAPI, gate: Gate, metrics_query: MetricsQuery) -> 
         dependencies=[_BEARER],
         tags=["any question"],
     )
+
+
+def _add_aggregate_routes(app: FastAPI, gate: Gate, queries: AggregateQueries) -> None:
+    def admit(request: Request) -> ApiKey:
+        return gate.admit(request, scope="metrics:manage", schemes=("App", "Bearer"))
+
+    def admit_with_backlog(request: Request) -> ApiKey:
+        key = admit(request)
+        queries.check_backlog(key)
+        return key
+
+    async def query_aggregate_data(request: Request) -> Response:
+        key = await run_in_threadpool(admit_with_backlog, request)
+        body = await read_body(request)
+        return await run_in_threadpool(queries.accept, request, body, key)
+
+    def status(request: Request) -> Response:
+        key = admit(request)
+        return queries.status(request, request.path_params["requestId"], key)
+
+    def result(request: Request) -> Response:
+        key = admit(request)
+        return queries.result(request, request.path_params["requestId"], key, time.time())
+
+    for path, method, endpoint, title in (
+        (QUERY_AGGREGATE_PATH, "POST", query_aggregate_data, "Query aggregated data"),
+        (REQUEST_PATH, "GET", status, "What has become of a request"),
+        (RESULT_PATH, "GET", result, "The result of a request"),
+    ):
+        app.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            name=title,
+            response_class=Response,
+            dependencies=[_APP, _BEARER_MANAGE],
+            tags=["aggregated data"],
+        )
 
 
 def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:

@@ -47,6 +47,17 @@ class Settings(BaseSettings):
     threads: int = Field(
         0, ge=0, le=1024, description="threads of the warehouse (0 = one for each core)"
     )
+    callback_allow: str = Field(
+        "",
+        description="internal hosts, host:port, addresses or CIDRs that callbacks may go to, "
+        "as a comma list",
+    )
+    callback_pause: float = Field(
+        5,
+        gt=0,
+        le=3600,
+        description="seconds before a callback is tried again; four times as long each time after",
+    )
 
     @property
     def landing_path(self) -> Path:

@@ -11,7 +11,6 @@ import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
-from planner.worlds import build_world
 from reference.metrics import DIMENSIONS, METRICS, answer, columns
 from reference.records import with_descendants
 from served import Server, bearer, publish_world
@@ -23,11 +22,6 @@ PARQUET = "application/vnd.apache.parquet"
 SINCE, UNTIL = "2024-02-27T00:00:00Z", "2024-05-01T00:00:00Z"
 AS_OF = datetime(2024, 4, 20, 10, 30, 7, tzinfo=UTC)
 EVERYTHING = {"sentSince": SINCE, "sentUntil": "2024-04-20T10:00:00Z"}
-
-
-@pytest.fixture(scope="module")
-def world():
-    return build_world(seed=1, messages=500)
 
 
 @pytest.fixture(scope="module")
