@@ -6,9 +6,12 @@ Nothing is decided here. A new family of routes is a module of its own, its rout
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI, Request, Security
+from fastapi.openapi.utils import get_openapi
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -39,14 +42,18 @@ from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
 
 # The key itself is judged by the gate; this only tells the documentation that there is one.
-_BEARER = Security(HTTPBearer(auto_error=False, description="API key with scope metrics:read"))
-
-_APP = Security(APIKeyHeader(name="Authorization", auto_error=False, description="App <API key>"))
-_BEARER_MANAGE = Security(
+_BEARER = Security(
     HTTPBearer(
         auto_error=False,
-        scheme_name="HTTPBearerManage",
-        description="API key with scope metrics:manage",
+        description="API key with scope metrics:read below /v1, metrics:manage below /metrics/1",
+    )
+)
+_APP = Security(
+    APIKeyHeader(
+        name="Authorization",
+        scheme_name="App",
+        auto_error=False,
+        description="the word App, a blank, and an API key with scope metrics:manage",
     )
 )
 
@@ -92,13 +99,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             _fixed_buckets_endpoint(route, gate, fixed_buckets),
             methods=["GET"],
             name=route.title,
+            operation_id=f"get_{route.name}",
             responses=documentation.FIXED_BUCKETS_RESPONSES,
             response_class=Response,
             openapi_extra={"parameters": documentation.fixed_buckets_parameters(route)},
             dependencies=[_BEARER],
             tags=["fixed time buckets"],
         )
+    app.openapi = partial(_openapi, app)
     return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the schemas of bodies that no route's signature shows."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        document["components"]["schemas"].update(documentation.body_schemas())
+        app.openapi_schema = document
+    return app.openapi_schema
 
 
 def _fixed_buckets_endpoint(
@@ -126,7 +146,14 @@ def _add_query_routes(app: FastAPI, gate: Gate, metrics_query: MetricsQuery) -> 
         query,
         methods=["POST"],
         name="Any metrics by any dimensions",
+        operation_id="query_metrics",
+        responses=documentation.QUERY_RESPONSES,
         response_class=Response,
+        openapi_extra={
+            "requestBody": documentation.body_of(
+                "ExtendedQuestionBody", documentation.QUERY_EXAMPLES
+            )
+        },
         dependencies=[_BEARER],
         tags=["any question"],
     )
@@ -135,6 +162,8 @@ def _add_query_routes(app: FastAPI, gate: Gate, metrics_query: MetricsQuery) -> 
         catalog,
         methods=["GET"],
         name="What can be asked",
+        operation_id="get_catalog",
+        responses=documentation.CATALOG_RESPONSES,
         response_class=Response,
         dependencies=[_BEARER],
         tags=["any question"],
@@ -163,29 +192,62 @@ def _add_aggregate_routes(app: FastAPI, gate: Gate, queries: AggregateQueries) -
         key = admit(request)
         return queries.result(request, request.path_params["requestId"], key, time.time())
 
-    for path, method, endpoint, title in (
-        (QUERY_AGGREGATE_PATH, "POST", query_aggregate_data, "Query aggregated data"),
-        (REQUEST_PATH, "GET", status, "What has become of a request"),
-        (RESULT_PATH, "GET", result, "The result of a request"),
-    ):
+    app.add_api_route(
+        QUERY_AGGREGATE_PATH,
+        query_aggregate_data,
+        methods=["POST"],
+        name="Query aggregated data",
+        operation_id="query_aggregate_data",
+        status_code=201,
+        responses=documentation.AGGREGATE_RESPONSES,
+        response_class=Response,
+        openapi_extra={
+            "requestBody": documentation.body_of(
+                "AggregateRequest", documentation.AGGREGATE_EXAMPLES
+            )
+        },
+        dependencies=[_APP, _BEARER],
+        tags=["aggregated data"],
+    )
+    for path, endpoint, title, operation_id, responses in (
+        (REQUEST_PATH, status, "What has become of a request", "get_request",
+         documentation.REQUEST_RESPONSES),
+        (RESULT_PATH, result, "The result of a request", "get_request_result",
+         documentation.RESULT_RESPONSES),
+    ):  # fmt: skip
         app.add_api_route(
             path,
             endpoint,
-            methods=[method],
+            methods=["GET"],
             name=title,
+            operation_id=operation_id,
+            responses=responses,
             response_class=Response,
-            dependencies=[_APP, _BEARER_MANAGE],
+            openapi_extra={"parameters": [documentation.REQUEST_ID_PARAMETER]},
+            dependencies=[_APP, _BEARER],
             tags=["aggregated data"],
         )
 
 
 def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
-    @app.get("/healthz", tags=["health"], response_class=Response)
+    @app.get(
+        "/healthz",
+        tags=["health"],
+        operation_id="healthz",
+        responses=documentation.HEALTH_RESPONSES,
+        response_class=Response,
+    )
     def healthz() -> Response:
         """The process answers."""
         return Response(to_json({"status": "ok"}), media_type="application/json")
 
-    @app.get("/readyz", tags=["health"], response_class=Response)
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        operation_id="readyz",
+        responses=documentation.READY_RESPONSES,
+        response_class=Response,
+    )
     def readyz() -> Response:
         """A published snapshot can be read."""
         with snapshots.current() as snapshot:

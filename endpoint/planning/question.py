@@ -172,6 +172,11 @@ def _checked_zone(name: str) -> str:
     raise _refusal(f"{_shown(name)} is no IANA time zone, such as Europe/Zagreb")
 
 
+def _as_whole_number(value: object) -> object:
+    # To JSON, and to its schemas, 191.0 is the whole number 191.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -180,11 +185,13 @@ _Values = Field(max_length=MAX_LIST_LENGTH)
 Moment = Annotated[
     datetime,
     PlainValidator(_read_moment),
-    WithJsonSchema({"type": "string", "examples": ["2026-05-05T00:00:00.000+0000"]}),
+    WithJsonSchema(
+        {"type": "string", "format": "date-time", "examples": ["2026-05-05T00:00:00.000+0000"]}
+    ),
 ]
 Text = Annotated[str, AfterValidator(_checked_text)]
-Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), BeforeValidator(_as_whole_number)]
+Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), BeforeValidator(_as_whole_number)]
 ChannelCode = _one_of("channelCodes")
 Direction = _one_of("directions")
 StatusGroup = _one_of("statusGroups")

@@ -280,3 +280,12 @@ def test_the_body_documents_itself_with_the_names_on_the_wire():
         assert set(schema["required"]) == {"filterBy", "metrics"}
         assert "sentSince" in schema["$defs"]["FilterBy"]["required"]
         assert "TOTAL_COST_CENTS" in schema["properties"]["metrics"]["items"]["enum"]
+
+
+def test_a_whole_number_may_be_spelled_with_a_zero_fraction():
+    asked = body({"countryIds": [191.0, 40], "communicationIds": [-0.0]})
+    filters = read_question(asked, QUERY_ROUTE).filters
+    assert filters["COUNTRY_ID"] == (191, 40)
+    assert filters["COMMUNICATION"] == (0,)
+    for number in (1.5, float("inf"), float("nan"), 1e300):
+        assert "filterBy.countryIds[0]" in refusals(body({"countryIds": [number]}), prefix="")
