@@ -3,6 +3,7 @@
     server.py          runs the service under uvicorn
     app.py             assembles it: routes, middleware, the state that routes share
     request_log.py     request ids, the JSON log lines, the last resort against a stack trace
+    service_metrics.py metrics of the service itself
     errors.py          every error that an answer can be, and its shape on the wire
     auth.py            who asks: API key, rate limit, scope
     rate_limit.py      requests a second of one key, over all worker processes

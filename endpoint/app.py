@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from endpoint import documentation, metrics_catalog
+from endpoint import documentation, metrics_catalog, service_metrics
 from endpoint.aggregate_queries import QUERY_PATH as QUERY_AGGREGATE_PATH
 from endpoint.aggregate_queries import REQUEST_PATH, RESULT_PATH, AggregateQueries
 from endpoint.auth import Gate
@@ -91,6 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestLog)
     _add_error_handlers(app)
     _add_health_routes(app, snapshots)
+    _add_service_metrics(app, settings.service_metrics)
     _add_query_routes(app, gate, MetricsQuery(snapshots))
     _add_aggregate_routes(app, gate, queries)
     for route in ROUTES:
@@ -253,6 +254,15 @@ def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
         with snapshots.current() as snapshot:
             body = {"status": "ready", "snapshot": snapshot.snapshot_id}
         return Response(to_json(body), media_type="application/json")
+
+
+def _add_service_metrics(app: FastAPI, shown: str) -> None:
+    @app.get(service_metrics.PATH, include_in_schema=False, response_class=Response)
+    def internal_metrics(request: Request) -> Response:
+        # Where they are not shown there is nothing to be seen of them.
+        if not service_metrics.may_be_shown(request, shown):
+            raise not_found()
+        return service_metrics.exposition()
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import duckdb
 import structlog
 
+from endpoint import service_metrics
 from endpoint.planning.accounts import with_descendants
 from endpoint.planning.planner import Table, read_tables
 from msgmetrics.settings import Settings
@@ -185,6 +186,7 @@ class Snapshots:
                     return snapshot
                 self._let_go(lambda candidate, replaced=snapshot: candidate is replaced)
         self._open[key] = _open_file(key[0])
+        service_metrics.snapshots_opened.inc()
         return self._open[key]
 
     def _release(self, snapshot: Snapshot) -> None:

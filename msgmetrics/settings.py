@@ -5,6 +5,7 @@ Every path and every option of the product comes from here; no other module read
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -51,6 +52,11 @@ class Settings(BaseSettings):
         "",
         description="internal hosts, host:port, addresses or CIDRs that callbacks may go to, "
         "as a comma list",
+    )
+    service_metrics: Literal["loopback", "on", "off"] = Field(
+        "loopback",
+        description="who sees the metrics of the service itself at /internal/metrics: whoever "
+        "reaches it at a loopback address, everybody (on) or nobody (off)",
     )
     callback_pause: float = Field(
         5,

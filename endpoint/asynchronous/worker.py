@@ -22,6 +22,7 @@ from huey.consumer import Consumer
 from huey.serializer import SignedSerializer
 from ulid import ULID
 
+from endpoint import service_metrics
 from endpoint.asking import accounts_of, ask
 from endpoint.asynchronous.addresses import AllowedTargets
 from endpoint.asynchronous.callbacks import NoAnswerError, call
@@ -183,6 +184,7 @@ class Worker:
         started = time.perf_counter()
         status, failure = self._answered(request)
         if self._ledger.end(request_id, status, failure):
+            service_metrics.asynchronous_requests.labels(status).inc()
             _log.info(
                 "request ended",
                 asynchronous_request=request_id,
@@ -272,11 +274,13 @@ class Worker:
             if request.tries + 1 < TRIES:
                 next_try_at = time.time() + self._pause * 4**request.tries
             self._ledger.call_got_no_answer(request.request_id, next_try_at)
+            service_metrics.callback_tries.labels("no answer").inc()
             _log.warning("callback got no answer", reason=str(error), **told)
             if next_try_at is not None:
                 self._call_later(request.request_id, next_try_at)
             return
         self._ledger.call_was_answered(request.request_id)
+        service_metrics.callback_tries.labels("answered").inc()
         _log.info("callback answered", status=status, **told)
 
 

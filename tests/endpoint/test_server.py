@@ -1,9 +1,12 @@
 """The service as a process of its own: two workers under uvicorn, asked over HTTP."""
 
 import re
+import signal
+import socket
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import duckdb
 import pytest
@@ -135,3 +138,80 @@ def test_log_lines_are_json_and_hold_no_key(server):
     assert "4917012345" not in server.log()
     assert "secret-path" not in server.log()
     assert '"status":500' not in server.log().replace(" ", "")
+
+
+def test_metrics_of_the_service_are_those_of_all_workers(server):
+    server.installation.publish([], "2026-05-05T12:00Z")
+
+    def counted():
+        text = server.http.get("/internal/metrics").text
+        found = re.search(
+            r'msgmetrics_http_requests_total\{method="GET",route="/healthz",status="200"\} (\S+)',
+            text,
+        )
+        return float(found[1]) if found else 0
+
+    before = counted()
+    for _ in range(10):
+        assert server.fresh.get("/healthz").status_code == 200
+    assert counted() == before + 10
+    text = server.http.get("/internal/metrics").text
+    assert "msgmetrics_http_request_seconds_bucket" in text
+    assert "am_live_" not in text
+    assert "acme" not in text
+    assert server.http.get("/openapi.json").json()["paths"].get("/internal/metrics") is None
+
+
+def test_a_publication_is_seen_at_the_next_request_and_drops_none(server):
+    key = server.installation.key()
+    server.installation.publish([], "2026-05-05T12:00Z")
+    statuses, stop = Counter(), Event()
+
+    def ask_all_the_time():
+        while not stop.is_set():
+            statuses[server.fresh.get("/v1/metrics/catalog", headers=bearer(key)).status_code] += 1
+            statuses[server.fresh.get("/readyz").status_code] += 1
+            time.sleep(0.06)
+
+    def seen():
+        return server.fresh.get("/readyz").json()["snapshot"]
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask_all_the_time)
+        for number in range(4):
+            published = server.installation.publish(
+                [Message("2026-05-05T00:05Z")] * number, "2026-05-05T13:00Z"
+            )
+            # At once and from every worker, and not by chance.
+            assert [seen() for _ in range(4)] == [published] * 4
+        stop.set()
+        asking.result()
+    assert set(statuses) == {200}
+    assert statuses[200] > 10
+
+
+def test_requests_under_way_are_ended_before_the_service_does(tmp_path):
+    server = Server(tmp_path)
+    try:
+        server.installation.publish([], "2026-05-05T12:00Z")
+        key = server.installation.key()
+        body = b'{"filterBy": {}, "metrics": []}'
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            head = (
+                f"POST /v1/metrics/query HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            )
+            connection.sendall(head.encode() + body[:5])
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            connection.sendall(body[5:])
+            answer = b""
+            while piece := connection.recv(65536):
+                answer += piece
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"filterBy.sentSince" in answer
+        server.process.wait(timeout=20)
+        assert [line["event"] for line in server.log_lines()][-1].startswith("Finished")
+    finally:
+        server.close()
