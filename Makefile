@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test lint clean
+.PHONY: run test lint load clean
 
 run: .venv/runtime  ## set-up, demo data, one pass, one answer
 	$(BIN)/msgmetrics tour
@@ -13,6 +13,9 @@ test: .venv/dev  ## set-up, every test
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+load: .venv/dev  ## the endpoint under load, beside DuckDB in process; needs a published warehouse
+	$(BIN)/python benchmarks/load.py --home $${MSGMETRICS_HOME:-var}
 
 # uv installs in seconds what pip takes a minute for; where it cannot reach the packages as pip is
 # set up to, pip does it.

@@ -3,6 +3,7 @@
 Nothing is decided here. A new family of routes is a module of its own, its routes added below.
 """
 
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -75,6 +76,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         snapshots.watch()
         queries.worker.start(secret_of(secret_path))
+        # What is there by now stays: the collector need not go through it again and again.
+        gc.collect()
+        gc.freeze()
         yield
         await run_in_threadpool(queries.worker.close)
         snapshots.close()

@@ -10,12 +10,13 @@ from collections.abc import Collection
 from endpoint.planning.accounts import accounts_asked
 from endpoint.planning.answer import Answer, run
 from endpoint.planning.periods import Period
-from endpoint.planning.planner import plan
+from endpoint.planning.planner import PlanKey
 from endpoint.planning.question import Question
 from endpoint.planning.time_zones import Offsets
 from endpoint.snapshots import Snapshot
 
 MAX_ROWS = 1_000_000
+_MOST_VALUES_KEPT = 100
 
 
 def accounts_of(question: Question, now: Snapshot, account_key: str) -> list[str]:
@@ -38,13 +39,15 @@ def ask(
     offsets: Offsets | None = None,
 ) -> Answer:
     """The rows. Raises TooManyRowsError where there are more than a million."""
-    planned = plan(
+    key = PlanKey.of(
         question,
-        snapshot.tables,
         period=period,
         accounts=sorted(accounts),
         empty_rate=empty_rate,
         offsets=offsets,
     )
+    # Long lists would fill the memory with what is hardly asked twice.
+    is_short = key.values <= _MOST_VALUES_KEPT
+    planned = snapshot.planned(key) if is_short else key.plan(snapshot.tables)
     with snapshot.cursor() as connection:
         return run(connection, planned, most_rows=MAX_ROWS)

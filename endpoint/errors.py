@@ -110,6 +110,14 @@ def too_many_rows(error: TooManyRowsError) -> ApiError:
     )
 
 
+def too_much_memory() -> ApiError:
+    return ApiError(
+        422,
+        "TOO_MANY_ROWS",
+        "the answer needs more memory than there is; ask for fewer dimensions or a shorter period",
+    )
+
+
 def rate_limited(retry_after_seconds: int) -> ApiError:
     return ApiError(
         429,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import duckdb
 from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -16,7 +17,13 @@ from starlette.responses import Response, StreamingResponse
 from endpoint.asking import accounts_of, ask
 from endpoint.bodies import UnusableBodyError, read_json
 from endpoint.conditional import etag_of
-from endpoint.errors import invalid_input, too_many_rows, violation, violations_of
+from endpoint.errors import (
+    invalid_input,
+    too_many_rows,
+    too_much_memory,
+    violation,
+    violations_of,
+)
 from endpoint.parameters import QueryString
 from endpoint.planning.answer import Answer, TooManyRowsError
 from endpoint.planning.periods import Period, requested_period
@@ -66,6 +73,8 @@ class MetricsQuery:
                 answer = ask(question, snapshot, accounts=accounts, period=period, offsets=offsets)
             except TooManyRowsError as error:
                 raise too_many_rows(error) from None
+            except duckdb.OutOfMemoryException:
+                raise too_much_memory() from None
             headers = {
                 "Cache-Control": "private, max-age=30",
                 "Vary": "Authorization, Accept",

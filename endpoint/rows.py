@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet
 
@@ -22,6 +23,7 @@ from endpoint.planning.time_zones import offset_at
 from endpoint.rendering import decimal_text, to_json
 
 _ROWS_A_PIECE = 5_000
+_IN_MILLISECONDS = pa.timestamp("ms", tz="UTC")
 
 
 def columns_of(answer: Answer) -> list[dict[str, str]]:
@@ -110,6 +112,10 @@ def _shown(column: pa.Array, zone: ZoneInfo | None) -> list[Any]:
     """The values, with moments as text."""
     if not pa.types.is_timestamp(column.type):
         return column.to_pylist()
+    if zone is None:
+        # As `moment_text` has it, many times as fast.
+        seconds = pc.strftime(column.cast(_IN_MILLISECONDS, safe=False), "%Y-%m-%dT%H:%M:%S")
+        return pc.binary_join_element_wise(seconds, "+0000", "").to_pylist()
     coded = column.dictionary_encode()
     texts = [moment_text(moment, zone) for moment in coded.dictionary.to_pylist()]
     return [None if index is None else texts[index] for index in coded.indices.to_pylist()]

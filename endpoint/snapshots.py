@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ import structlog
 
 from endpoint import service_metrics
 from endpoint.planning.accounts import with_descendants
-from endpoint.planning.planner import Table, read_tables
+from endpoint.planning.planner import Plan, PlanKey, Table, read_tables
 from msgmetrics.settings import Settings
 
 _SNAPSHOT_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.02
+_KEPT_PLANS = 2000
 
 _log = structlog.get_logger("endpoint")
 
@@ -65,6 +66,11 @@ class Snapshot:
         """The tables of the file, by name."""
         with self.cursor() as cursor:
             return read_tables(cursor)
+
+    @cached_property
+    def planned(self) -> Callable[[PlanKey], Plan]:
+        """Plans over this file; those that were asked for last are kept, as making one is slow."""
+        return lru_cache(maxsize=_KEPT_PLANS)(lambda key: key.plan(self.tables))
 
     @cached_property
     def first_hour(self) -> datetime:

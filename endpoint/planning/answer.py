@@ -47,12 +47,8 @@ def run(
     connection: duckdb.DuckDBPyConnection, plan: Plan, *, most_rows: int | None = None
 ) -> Answer:
     """The answer of a plan. Raises TooManyRowsError where it has more than `most_rows`."""
-    parameters = dict(plan.parameters)
-    statement = plan.statement
-    if most_rows is not None:
-        statement = statement.limit(most_rows + 1)
-    sql = statement.sql(dialect="duckdb")
-    table = connection.execute(sql, parameters).to_arrow_table()
+    sql = plan.sql_for(None if most_rows is None else most_rows + 1)
+    table = connection.execute(sql, dict(plan.parameters)).to_arrow_table()
     if most_rows is not None and table.num_rows > most_rows:
         raise TooManyRowsError(_count(connection, plan), most_rows)
     return Answer(plan.columns, _with_instants(table, plan.offsets))

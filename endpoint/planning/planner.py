@@ -57,11 +57,21 @@ class Plan:
     parameters: Mapping[str, Any]
     columns: tuple[Column, ...]
     offsets: Offsets | None = None
+    _limited: dict[int | None, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def sql(self) -> str:
-        """The SQL in DuckDB's dialect, with named parameters."""
+        """The SQL in DuckDB's dialect, with named parameters, for eyes."""
         return self.statement.sql(dialect="duckdb", pretty=True, max_text_width=100)
+
+    def sql_for(self, most_rows: int | None) -> str:
+        """The SQL that gives at most so many rows; made once, as that takes a while."""
+        if most_rows not in self._limited:
+            statement = self.statement
+            if most_rows is not None:
+                statement = statement.limit(most_rows)
+            self._limited[most_rows] = statement.sql(dialect="duckdb")
+        return self._limited[most_rows]
 
     def explain(self) -> str:
         """The choice, the SQL and its parameters, for eyes."""
@@ -166,6 +176,63 @@ def plan(
         columns=tuple(column.column for column in (*dimensions, *metrics)),
         offsets=offsets,
     )
+
+
+class PlanKey(NamedTuple):
+    """All that a plan depends on besides the tables, as a value that can be looked up by."""
+
+    dimensions: tuple[str, ...]
+    metrics: tuple[str, ...]
+    include_components: bool
+    filters: tuple[tuple[str, tuple[Any, ...]], ...]
+    period: Period
+    accounts: tuple[str, ...]
+    empty_rate: float | None
+    offsets: Offsets | None
+
+    @classmethod
+    def of(
+        cls,
+        question: Question,
+        *,
+        period: Period,
+        accounts: Iterable[str],
+        empty_rate: float | None,
+        offsets: Offsets | None,
+    ) -> "PlanKey":
+        return cls(
+            question.dimensions,
+            question.metrics,
+            question.include_components,
+            tuple(question.filters.items()),
+            period,
+            tuple(accounts),
+            empty_rate,
+            offsets,
+        )
+
+    @property
+    def values(self) -> int:
+        """How many values of the asker's there are in it."""
+        return len(self.accounts) + sum(len(values) for _, values in self.filters)
+
+    def plan(self, tables: Mapping[str, Table]) -> Plan:
+        """The plan of `plan`."""
+        question = Question(
+            *self.period,
+            self.dimensions,
+            self.metrics,
+            dict(self.filters),
+            include_components=self.include_components,
+        )
+        return plan(
+            question,
+            tables,
+            period=self.period,
+            accounts=self.accounts,
+            empty_rate=self.empty_rate,
+            offsets=self.offsets,
+        )
 
 
 # ----------------------------------------------------------------------- choice of the table

@@ -7,13 +7,18 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+import duckdb
 import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
+from published_by_hand import Installation, Message
 from reference.metrics import DIMENSIONS, METRICS, answer, columns
 from reference.records import with_descendants
 from served import Server, bearer, publish_world
+
+from endpoint.planning.answer import TooManyRowsError
+from msgmetrics.settings import Settings
 
 QUERY = "/v1/metrics/query"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -237,8 +242,6 @@ def test_long_answers_are_streamed_whole(server, key, world):
 
 def messages_at(*moments, account="a"):
     """One inbound message at each moment, in marts made by hand."""
-    from published_by_hand import Message
-
     return [Message(moment, account_key=account) for moment in moments]
 
 
@@ -415,13 +418,30 @@ def test_accounts_of_others_answer_as_accounts_that_do_not_exist(server, key, wo
 
 
 def test_nothing_published_is_told_after_violations(tmp_path, client_of):
-    from published_by_hand import Installation
-
-    from msgmetrics.settings import Settings
-
     installation = Installation(Settings(home=tmp_path))
     client, key = client_of(installation), installation.key()
     assert client.post(QUERY, json={}, headers=bearer(key)).status_code == 400
     response = client.post(QUERY, json=body(), headers=bearer(key))
     assert response.status_code == 503
     assert response.json()["error"]["code"] == "NOT_READY"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TooManyRowsError(1_000_001, 1_000_000), "1,000,001 rows"),
+        (duckdb.OutOfMemoryException("secret"), "more memory"),
+    ],
+)
+def test_an_answer_that_is_too_large_is_refused(tmp_path, client_of, monkeypatch, error, said):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("endpoint.metrics_query.ask", fails)
+    installation = Installation(Settings(home=tmp_path))
+    installation.publish([], "2026-05-05T12:00:00Z")
+    client, key = client_of(installation), installation.key()
+    response = client.post(QUERY, json=body(), headers=bearer(key))
+    assert response.status_code == 422
+    assert response.json()["error"]["code"] == "TOO_MANY_ROWS"
+    assert said in response.json()["error"]["message"]
