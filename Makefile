@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test lint load clean
+.PHONY: run test bench soak load lint clean
 
 run: .venv/runtime  ## set-up, demo data, one pass, one answer
 	$(BIN)/msgmetrics tour
@@ -10,24 +10,31 @@ run: .venv/runtime  ## set-up, demo data, one pass, one answer
 test: .venv/dev  ## set-up, every test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
+bench: .venv/dev  ## what a batch costs on a short and a long history; HISTORY=10,50 for the bars
+	$(BIN)/python -m benchmarks --history $(if $(HISTORY),$(HISTORY),0.5,2)
+
+soak: .venv/dev  ## builds killed at 60 more statements
+	MSGMETRICS_TEST_KILLS=60 $(BIN)/python -m pytest -q tests/test_a_killed_build_is_finished_by_the_next.py
+
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 load: .venv/dev  ## the endpoint under load, beside DuckDB in process; needs a published warehouse
-	$(BIN)/python benchmarks/load.py --home $${MSGMETRICS_HOME:-var}
+	$(BIN)/python -m benchmarks.load --home $${MSGMETRICS_HOME:-var}
 
 # uv installs in seconds what pip takes a minute for; where it cannot reach the packages as pip is
-# set up to, pip does it.
+# set up to, pip does it. Compiled at once: else each process compiles some 3,000 modules where Python
+# was told to write no bytecode, which is half of the time that a command takes to start.
 .venv/runtime: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e . \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e . \
 		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	touch $@
 
 .venv/dev: .venv/runtime
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]' \
 		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 

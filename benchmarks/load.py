@@ -1,6 +1,6 @@
 """The endpoint under load: HTTP beside the same questions asked of DuckDB in this process.
 
-    python benchmarks/load.py --home var --clients 1,8,64 --seconds 20
+    python -m benchmarks.load --home var --clients 1,8,64 --seconds 20
 
 Questions of single accounts over the last days of a warehouse are asked by 1, 8 and 64 clients,
 over HTTP by locust and in this process by as many threads. Printed are medians, 99th percentiles,

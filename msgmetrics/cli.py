@@ -5,7 +5,7 @@ can cause is one sentence and exit code 2.
 """
 
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -153,12 +153,30 @@ def run(
         print_json(summary)
 
 
+@app.command()
+def backfill(
+    since: Annotated[str, typer.Option("--from", help="First day of sending (UTC).")],
+    until: Annotated[str, typer.Option("--to", help="Last day of sending, included.")],
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show Dagster's and dbt's log.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute these days of sending from the raw records, check, publish."""
+    from orchestration.partitions import parse_days
+
+    summary = one_pass(days=parse_days(settings(), since, until), verbose=verbose)
+    if as_json:
+        print_json(summary)
+
+
 def one_pass(
     as_of: str | None = None,
     *,
     full_refresh: bool = False,
     rehash: bool = False,
     every_row: bool = False,
+    days: tuple[date, date] | None = None,
     verbose: bool = False,
 ) -> dict:
     """Runs a pass, shows its summary, and returns it."""
@@ -174,6 +192,7 @@ def one_pass(
             full_refresh=full_refresh,
             rehash=rehash,
             every_row=every_row,
+            days=days,
             verbose=verbose,
         )
     return summary_of(now, result)
@@ -347,25 +366,32 @@ def revoke_key(
 # --- quarantine -----------------------------------------------------------------------------
 
 
+Limit = Annotated[
+    int, typer.Option(help="At most so many, the latest first.", min=1, max=1_000_000)
+]
+
+
 @quarantine_app.command("list")
 def list_quarantine(
     stream: Annotated[str | None, typer.Option(help="Only this stream.")] = None,
-    limit: Annotated[
-        int, typer.Option(help="At most so many, the latest first.", min=1, max=1_000_000)
-    ] = 100,
+    every: Annotated[bool, typer.Option("--all", help="Closed entries, too.")] = False,
+    limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """What was refused, and why."""
     from msgmetrics.running import quarantine
 
-    total, entries = quarantine(settings(), stream=stream, limit=limit)
+    total, entries = quarantine(settings(), stream=stream, closed=every, limit=limit)
     if as_json:
         print_json({"total": total, "entries": entries})
         return
+    columns = {"id": "quarantine_id", "file": "path", "row": "row_number", "reason": "reason"}
+    if every:
+        columns["closed"] = "closed_because"
     show_table(
         f"{total:,} in quarantine" + (f", the latest {limit:,}" if total > limit else ""),
-        ["id", "file", "row", "reason"],
-        [(e["quarantine_id"], e["path"], e["row_number"], e["reason"]) for e in entries],
+        list(columns),
+        [tuple(entry.get(column) for column in columns.values()) for entry in entries],
     )
 
 
@@ -374,10 +400,10 @@ def show_quarantine(
     quarantine_id: Annotated[int, typer.Argument(help="The entry's id, as `list` shows it.")],
     as_json: AsJson = False,
 ) -> None:
-    """One refused record with its raw text."""
+    """One refused record with its raw text, and when and why it was closed."""
     from msgmetrics.running import quarantine
 
-    _, entries = quarantine(settings(), quarantine_id=quarantine_id)
+    _, entries = quarantine(settings(), quarantine_id=quarantine_id, closed=True)
     if not entries:
         raise UserError(
             f"There is no quarantine entry {quarantine_id}: `msgmetrics quarantine list` shows ids."
@@ -386,6 +412,33 @@ def show_quarantine(
         print_json(entries[0])
         return
     show_table(f"Quarantine entry {quarantine_id}", ["what", "value"], list(entries[0].items()))
+
+
+@quarantine_app.command("requeue")
+def requeue_quarantine(
+    ids: Annotated[
+        list[int] | None, typer.Option("--id", help="Only this entry; repeatable.")
+    ] = None,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Judge refused records by today's rules, and take in those that have become valid."""
+    from msgmetrics.running import requeue
+    from orchestration.progress import listening
+
+    with listening(lambda *_: None, say):
+        done = requeue(settings(), ids or [], shown=limit)
+    if as_json:
+        print_json(done)
+        return
+    show_table(
+        f"{done['requeued']:,} taken in, {done['still_refused']:,} still refused"
+        + (f", the latest {limit:,}" if done["still_refused"] > limit else ""),
+        ["id", "file", "row", "reason"],
+        [tuple(entry.values()) for entry in done["refused"]],
+    )
+    if done["requeued"]:
+        say("The next `msgmetrics run` carries what was taken in to the marts.")
 
 
 if __name__ == "__main__":

@@ -166,30 +166,84 @@ def quarantine(
     *,
     stream: str | None = None,
     quarantine_id: int | None = None,
+    closed: bool = False,
     limit: int = 1,
 ) -> tuple[int, list[dict[str, Any]]]:
-    """(how many entries there are, the latest of them). Raises UserError for an unknown stream."""
+    """(how many entries there are, the latest of them); closed: those that are closed, too.
+
+    Raises UserError for an unknown stream, and while a pass writes the warehouse.
+    """
     from orchestration.loading.records import streams
     from orchestration.warehouse import warehouse
 
     if stream is not None and stream not in streams():
         raise UserError(f"There is no stream {stream!r}: use one of {', '.join(streams())}.")
-    where = """
-        from raw.quarantine
-        where ($stream is null or stream = $stream) and ($id is null or quarantine_id = $id)
-    """
-    parameters = {"stream": stream, "id": quarantine_id}
     with warehouse(settings, read_only=True) as connection:
-        try:
-            (total,) = connection.execute(f"select count(*) {where}", parameters).fetchone()
-        except duckdb.CatalogException:  # a warehouse into which nothing was loaded yet
+        columns = connection.execute(
+            "select column_name from duckdb_columns() "
+            "where schema_name = 'raw' and table_name = 'quarantine'"
+        ).fetchall()
+        if not columns:  # a warehouse into which nothing was loaded yet
             return 0, []
+        # No release that had no such column ever closed an entry.
+        is_shown = "true" if closed or ("closed_at",) not in columns else "closed_at is null"
+        where = f"""
+            from raw.quarantine
+            where {is_shown}
+                and ($stream is null or stream = $stream) and ($id is null or quarantine_id = $id)
+        """
+        parameters = {"stream": stream, "id": quarantine_id}
+        (total,) = connection.execute(f"select count(*) {where}", parameters).fetchone()
         cursor = connection.execute(
             f"select * {where} order by quarantine_id desc limit $limit",
             {**parameters, "limit": limit},
         )
         names = [column[0] for column in cursor.description]
         return total, [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def requeue(settings: Settings, ids: list[int], *, shown: int) -> dict[str, Any]:
+    """Judges refused records again, all of them or those of these ids, and takes in the valid ones.
+
+    Of those that still are refused the latest are told, at most `shown`. Waits while a pass writes
+    the warehouse. Raises UserError where an id is of no open record.
+    """
+    from orchestration.batches import last_as_of
+    from orchestration.loading.requeue import Requeue
+    from orchestration.loading.system import refusals_of_the_system
+    from orchestration.warehouse import create_raw_tables, warehouse, writer_lock
+
+    if not settings.warehouse_path.exists():
+        raise UserError(
+            f"There is no warehouse at {settings.warehouse_path} yet: run `msgmetrics run` first, "
+            "or set MSGMETRICS_HOME to the folder that holds one."
+        )
+    now = datetime.now(UTC)
+    with (
+        writer_lock(settings, holder="msgmetrics quarantine requeue"),
+        warehouse(settings) as connection,
+        refusals_of_the_system(settings),
+    ):
+        create_raw_tables(connection)
+        again = Requeue(connection, now=now, as_of=last_as_of(connection) or now)
+        report = again.these(ids) if ids else again.every()
+        refused = connection.execute(
+            """
+            select quarantine_id, path, row_number, reason from raw.quarantine
+            where
+                closed_at is null and row_number is not null
+                and ($every or list_contains($ids::bigint[], quarantine_id))
+            order by quarantine_id desc
+            """,
+            {"ids": ids, "every": not ids},
+        )
+        names = [column[0] for column in refused.description]
+        return {
+            "requeued": sum(report.requeued.values()),
+            "still_refused": report.judged - sum(report.requeued.values()),
+            "batch_id": report.batch_id,
+            "refused": [dict(zip(names, row, strict=True)) for row in refused.fetchmany(shown)],
+        }
 
 
 # --- services -------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Every path and every option of the product comes from here; no other module read
 """
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +40,15 @@ class Settings(BaseSettings):
     )
     snapshot_hours: float = Field(
         24, ge=0, le=87600, description="hours for which earlier published snapshots stay readable"
+    )
+    trail_days: float = Field(
+        90, gt=0, le=36600, description="days for which it is kept what restatements changed"
+    )
+    first_day: date = Field(
+        date(2020, 1, 1), description="first day that Dagster shows and `backfill` takes"
+    )
+    run_days: float = Field(
+        30, gt=0, le=3660, description="days for which Dagster's records of a run are kept"
     )
     memory: str = Field(
         "",

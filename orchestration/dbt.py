@@ -4,6 +4,7 @@ Asset key = schema / name, group = folder = schema. What to run of the project, 
 `assets/warehouse.py`.
 """
 
+import hashlib
 import os
 import shutil
 import sys
@@ -14,9 +15,11 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtProject
 
+from msgmetrics.catalogue import catalogue
 from msgmetrics.settings import PROJECT_ROOT, Settings
 
 PROFILES_DIR = PROJECT_ROOT / "dbt_project"
+_MACROS_OF_OUTCOMES = ("durations", "email_domain", "latest_version")
 # Data tests that read every row of every mart, whatever a run touched.
 NIGHTLY_TAG = "agreement"
 
@@ -26,11 +29,51 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     return {
         "MSGMETRICS_WAREHOUSE": str(settings.warehouse_path),
         "MSGMETRICS_WAREHOUSE_THREADS": str(settings.warehouse_threads),
+        "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or "80%",  # DuckDB's own default
         "MSGMETRICS_CURRENCY": settings.currency,
+        "MSGMETRICS_DEFINITION": definition_of_outcomes(settings),
         "DBT_TARGET_PATH": str(settings.dbt_target),
         "DBT_LOG_PATH": str(settings.dbt_target / "logs"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
+
+
+def definition_of_outcomes(settings: Settings) -> str:
+    """Fingerprint of all that says what becomes of a message: where it changes, all are restated.
+
+    Not of error codes, of which a changed row restates its messages alone, nor of marts, which each
+    know their own definition.
+    """
+    project = settings.dbt_project_dir
+    files = [
+        *sorted((project / "models" / "staging").glob("stg_[em]*.sql")),
+        *sorted((project / "models" / "facts").glob("*.sql")),
+        *(project / "macros" / f"{name}.sql" for name in _MACROS_OF_OUTCOMES),
+        *(PROJECT_ROOT / "seeds" / f"{name}.csv" for name in ("drop_reasons", "event_types")),
+    ]
+    buckets = [(bucket.name, bucket.seconds) for bucket in catalogue().time_buckets.values()]
+    known = hashlib.sha256(repr((settings.currency, buckets)).encode())
+    for path in files:
+        code = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        known.update("\n".join(line for line in code if line and line[:2] != "--").encode())
+    return known.hexdigest()
+
+
+def fingerprint_of_project(settings: Settings) -> str:
+    """Of all that a build is made by: models, macros, catalogue, reference data, currency."""
+    known = hashlib.sha256(settings.currency.encode())
+    for path in _files_of_project(settings):
+        known.update(path.name.encode() + path.read_bytes())
+    return known.hexdigest()
+
+
+def _files_of_project(settings: Settings) -> list[Path]:
+    return sorted(
+        path
+        for folder in (settings.dbt_project_dir, PROJECT_ROOT / "seeds")
+        for path in folder.rglob("*")
+        if path.suffix in (".sql", ".yml", ".md", ".csv")
+    )
 
 
 def dbt_executable() -> str:
@@ -51,13 +94,7 @@ def dbt_project(settings: Settings) -> DbtProject:
 def current_manifest(settings: Settings) -> Path:
     """The project's manifest, parsed anew where any of its files is younger."""
     manifest = settings.dbt_target / "manifest.json"
-    sources = [
-        path
-        for folder in (settings.dbt_project_dir, PROJECT_ROOT / "seeds")
-        for path in folder.rglob("*")
-        if path.suffix in (".sql", ".yml", ".md", ".csv")
-    ]
-    newest = max(path.stat().st_mtime for path in sources)
+    newest = max(path.stat().st_mtime for path in _files_of_project(settings))
     if not manifest.exists() or manifest.stat().st_mtime < newest:
         _parse(settings)
     return manifest
@@ -101,11 +138,9 @@ class Translator(DagsterDbtTranslator):
         unique_id: str,
         project: DbtProject | None,
     ) -> dg.AssetCheckSpec | None:
-        """Tests that only the nightly run has gate nothing; in that run dbt itself stops."""
+        """dbt itself stops where a test fails, so Dagster need not look for the result of each."""
         spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
-        if spec is not None and NIGHTLY_TAG in manifest["nodes"][unique_id]["tags"]:
-            return spec._replace(blocking=False)
-        return spec
+        return None if spec is None else spec._replace(blocking=False)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
         return dbt_resource_props["schema"]

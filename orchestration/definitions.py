@@ -4,14 +4,18 @@ import dagster as dg
 
 from orchestration.assets import published, raw, warehouse
 from orchestration.checks.published import metrics_are_possible
-from orchestration.jobs import refresh
+from orchestration.jobs import backfill, refresh
 from orchestration.resources import Writer, dbt_resource
 from orchestration.schedules import nightly_schedule, refresh_schedule
+from orchestration.sensors import landing_sensor
 
 defs = dg.Definitions(
     assets=[raw.load, warehouse.build, published.snapshot],
     asset_checks=[metrics_are_possible],
-    jobs=[refresh],
+    jobs=[refresh, backfill],
     schedules=[refresh_schedule, nightly_schedule],
+    sensors=[landing_sensor],
     resources={"writer": Writer(), "dbt": dbt_resource()},
+    # The UI's own runs too: all steps of a run share the right to write.
+    executor=dg.in_process_executor,
 )

@@ -1,19 +1,20 @@
-"""One pass of the pipeline from the command line, run by Dagster in this process.
+"""A pass or a backfill from the command line, run by Dagster in this process.
 
-The run is recorded in the same Dagster instance that the UI shows. What a pass consists of stands
-in `jobs.py`.
+The run is recorded in the same Dagster instance that the UI shows. What it consists of stands in
+`jobs.py`.
 """
 
 import os
 import resource
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
 from orchestration.batches import parse_as_of
 from orchestration.loading.landing import list_landing
+from orchestration.restatement import NOTHING_LOADED
 
 _INSTANCE = """\
 # Written by msgmetrics; runs and schedules of the Dagster UI and daemon are kept in this folder.
@@ -21,6 +22,22 @@ telemetry:
   enabled: false
 run_monitoring:
   enabled: true
+# A failed step is tried again by its run, after a while; only a killed run is started again.
+run_retries:
+  enabled: true
+  max_retries: 2
+  retry_on_asset_or_op_failure: false
+# `dagster job backfill` starts a run a day: let one process at a time wait for the warehouse.
+concurrency:
+  runs:
+    tag_concurrency_limits:
+      - key: dagster/backfill
+        limit: 1
+retention:
+  schedule:
+    purge_after_days: 30
+  sensor:
+    purge_after_days: {skipped: 1, failure: 30, success: 30}
 """
 
 
@@ -53,14 +70,18 @@ def run_pass(
     full_refresh: bool = False,
     rehash: bool = False,
     every_row: bool = False,
+    days: tuple[date, date] | None = None,
     verbose: bool = False,
 ) -> PassResult:
-    """Loads what is new, builds, checks and publishes.
+    """Loads what is new, builds, checks and publishes; with `days`, recomputes those instead.
 
     Raises UserError where the user can mend the cause; any other failure is told with the run's id,
     the full story being in the Dagster UI.
     """
-    list_landing(settings.landing_path)
+    if days is None:
+        list_landing(settings.landing_path)
+    elif not settings.warehouse_path.exists():
+        raise UserError(NOTHING_LOADED)
     if as_of is not None:
         parse_as_of(as_of, datetime.now(UTC))
     dagster_instance_folder(settings)
@@ -68,18 +89,28 @@ def run_pass(
     import dagster as dg
 
     from orchestration.definitions import defs
+    from orchestration.partitions import landing_day, range_tags
+    from orchestration.runs import kept_open
 
-    load_config = {"as_of": as_of, "rehash": rehash}
+    job, ops = "backfill", {}
+    if days is None:
+        load = {"as_of": as_of, "rehash": rehash}
+        job = "refresh"
+        ops["load"] = {"config": {k: v for k, v in load.items() if v is not None}}
+    ops["build"] = {"config": {"full_refresh": full_refresh, "every_row": every_row}}
     run_config = {
-        "ops": {
-            "load": {"config": {k: v for k, v in load_config.items() if v is not None}},
-            "build": {"config": {"full_refresh": full_refresh, "every_row": every_row}},
-        },
+        "ops": ops,
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
+        # Whoever typed the command is there to see why it failed.
+        "execution": {"config": {"retries": {"disabled": {}}}},
     }
-    with dg.DagsterInstance.get() as instance:
-        result = defs.resolve_job_def("refresh").execute_in_process(
-            instance=instance, run_config=run_config, raise_on_error=False
+    with dg.DagsterInstance.get() as instance, kept_open(instance, "index"):
+        result = defs.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            run_config=run_config,
+            partition_key=None if days else landing_day(),
+            tags=range_tags(days) if days else None,
+            raise_on_error=False,
         )
         if not result.success:
             raise _failure(result, settings)
@@ -113,7 +144,7 @@ def _failure(result: object, settings: Settings) -> UserError:
     for event in result.all_events:
         if event.event_type_value == "ASSET_CHECK_EVALUATION":
             check = event.event_specific_data
-            if not check.passed and check.blocking and check.severity.value == "ERROR":
+            if not check.passed and check.severity.value == "ERROR":
                 return UserError(
                     f"Nothing was published: the check {check.check_name} of "
                     f"{'.'.join(check.asset_key.path)} failed; {story}."

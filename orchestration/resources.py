@@ -4,13 +4,17 @@ Paths come from msgmetrics.settings alone. No asset lives here.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
 from msgmetrics.settings import Settings, settings
+from orchestration import progress
+from orchestration.asset_keys import FACTS
 from orchestration.dbt import PROFILES_DIR, dbt_executable, dbt_project
+from orchestration.runs import drop_old_records, fail_dead_runs, kept_open, show_life
 from orchestration.warehouse import writer_lock
 
 
@@ -23,29 +27,23 @@ class Writer(dg.ConfigurableResource):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Writer"]:
+        here, instance = settings(), context.instance
         run_id = context.run_id or "outside a run"
-        with writer_lock(settings(), holder=f"Dagster run {run_id}"):
-            if context.instance is not None:
-                _fail_dead_runs(context.instance, run_id)
+        with ExitStack() as stack:
+            if instance is not None and context.run_id:
+                stack.enter_context(kept_open(instance, "index", run_id))
+                show_life(here, run_id)
+            with progress.listening(lambda *_: None, context.log.info):
+                stack.enter_context(writer_lock(here, holder=f"Dagster run {run_id}"))
+            if instance is not None:
+                for dead in fail_dead_runs(instance, here):
+                    context.log.info(f"Run {dead} had been killed, and is marked as failed.")
+                drop_old_records(instance, here, FACTS, now=datetime.now(UTC))
             yield self
 
     @property
     def settings(self) -> Settings:
         return settings()
-
-
-def _fail_dead_runs(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Marks runs failed that were killed while they wrote.
-
-    Who holds the right to write knows them to be dead: a run that has begun a step has it or had
-    it. One that waits for it has begun none.
-    """
-    begun = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    for run in begun:
-        if run.run_id != run_id and instance.get_run_step_stats(run.run_id):
-            instance.report_run_failed(
-                run, "The process of this run was killed; a later run went on."
-            )
 
 
 def dbt_resource() -> DbtCliResource:

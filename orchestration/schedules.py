@@ -7,22 +7,29 @@ was sent, however late it is, so a schedule only decides how soon it is seen.
 import dagster as dg
 
 from orchestration.jobs import refresh
+from orchestration.partitions import landing_day
 
-refresh_schedule = dg.ScheduleDefinition(
-    name="refresh_schedule",
+
+@dg.schedule(
     job=refresh,
     cron_schedule="*/15 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="A pass every 15 minutes.",
 )
+def refresh_schedule() -> dg.RunRequest:
+    return dg.RunRequest(partition_key=landing_day())
 
-nightly_schedule = dg.ScheduleDefinition(
-    name="nightly_schedule",
+
+@dg.schedule(
     job=refresh,
     cron_schedule="40 2 * * *",
     execution_timezone="UTC",
-    run_config={"ops": {"build": {"config": {"every_row": True}}}},
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="A pass a night that also holds every row of every mart against the messages.",
 )
+def nightly_schedule() -> dg.RunRequest:
+    return dg.RunRequest(
+        partition_key=landing_day(),
+        run_config={"ops": {"build": {"config": {"every_row": True}}}},
+    )

@@ -6,7 +6,7 @@ Only the loader's own tables are made here (schema `raw`); dbt makes all the oth
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -16,6 +16,7 @@ from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
 from orchestration import progress
 from orchestration.loading.records import streams
+from orchestration.loading.system import is_without_room, no_room
 
 _TABLES = """
 create schema if not exists raw;
@@ -53,10 +54,16 @@ create table if not exists raw.files (
     loaded bigint not null,
     quarantined bigint not null,
     loaded_at timestamp not null,
+    header varchar,
+    settled boolean default false,
     check (records = loaded + quarantined)
 );
+alter table raw.files add column if not exists header varchar;
+alter table raw.files add column if not exists settled boolean default false;
 comment on table raw.files is
-    'One row per content of a landing file: path, size and content hash together are its identity.';
+    'One row per content of a landing file: path, size and content hash together are its identity.
+    Quarantined are its refused records that were not taken in since; header: the column names of a
+    CSV file with refused records; settled: what it holds has closed what it closes in quarantine.';
 
 create table if not exists raw.quarantine (
     quarantine_id bigint primary key,
@@ -67,10 +74,27 @@ create table if not exists raw.quarantine (
     raw_text varchar,
     reason varchar not null,
     batch_id integer not null,
-    quarantined_at timestamp not null
+    quarantined_at timestamp not null,
+    record_id varchar,
+    version timestamp,
+    valid_from timestamp,
+    judged_by varchar,
+    closed_at timestamp,
+    closed_by_batch integer,
+    closed_because varchar
 );
+alter table raw.quarantine add column if not exists record_id varchar;
+alter table raw.quarantine add column if not exists version timestamp;
+alter table raw.quarantine add column if not exists valid_from timestamp;
+alter table raw.quarantine add column if not exists judged_by varchar;
+alter table raw.quarantine add column if not exists closed_at timestamp;
+alter table raw.quarantine add column if not exists closed_by_batch integer;
+alter table raw.quarantine add column if not exists closed_because varchar;
 comment on table raw.quarantine is
-    'One row per refused record; row_number is null where a whole file was refused.';
+    'One row per refused record; row_number is null where a whole file was refused. An entry is
+    open until closed_at is set. record_id, version: of the record, where they can be read;
+    valid_from: when it is no longer too far ahead, if that is all that is wrong with it;
+    judged_by: the rules that refused it last.';
 """
 
 
@@ -143,6 +167,21 @@ def warehouse(
         connection.close()
 
 
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commits at the end of the block, rolls back if it raises."""
+    connection.execute("begin transaction")
+    try:
+        yield
+    except BaseException:
+        # After an error that DuckDB holds for fatal there is nothing left to roll back, and the
+        # first error is the one to tell.
+        with suppress(duckdb.Error):
+            connection.execute("rollback")
+        raise
+    connection.execute("commit")
+
+
 class _HeldError(UserError):
     """Another process has the file open."""
 
@@ -162,19 +201,48 @@ def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     return waiting(_try_open, path, read_only)
 
 
+def _who_writes(path: Path) -> str:
+    """Who has this warehouse open, in words; where the holder of the lock was killed, it is a dbt
+    process that it had started, which ends by itself."""
+    holder = _lock_path(path.parent)
+    said = holder.read_text("utf-8").strip() if holder.exists() else ""
+    number = said.rpartition(" ")[2]
+    if not number.isdigit():
+        return "another process"
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return "what a killed run has left behind"
+    except PermissionError:  # it runs, under another user
+        pass
+    return said
+
+
 def _try_open(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
+        if not read_only and not path.exists():
+            _create(path)
         return duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as error:
+        if is_without_room(error):
+            raise no_room(path.parent) from None
         if "lock" in str(error).lower():
             raise _HeldError(
-                f"The warehouse {path} is in use by another process: wait until its run has "
-                "ended, then try again."
+                f"The warehouse {path} is being written by {_who_writes(path)}: try again when "
+                "that has ended; `msgmetrics status` and `msgmetrics query` answer meanwhile."
             ) from None
         raise UserError(
             f"The warehouse {path} cannot be opened ({str(error).splitlines()[0]}): "
             "move it away, and run `msgmetrics run` to build it anew."
         ) from None
+
+
+def _create(path: Path) -> None:
+    """Makes the file whole before it has its name: one that is begun only cannot be opened."""
+    begun = path.with_suffix(".begun")
+    begun.unlink(missing_ok=True)
+    duckdb.connect(str(begun)).close()
+    begun.replace(path)
 
 
 def create_raw_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -190,7 +258,7 @@ def writer_lock(settings: Settings, *, holder: str) -> Iterator[None]:
 
     The operating system gives the right back when a process ends, however it ends.
     """
-    path = settings.home.absolute() / "warehouse.lock"
+    path = _lock_path(settings.home.absolute())
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         try:
@@ -207,6 +275,10 @@ def writer_lock(settings: Settings, *, holder: str) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+def _lock_path(home: Path) -> Path:
+    return home / "warehouse.lock"
 
 
 def _holder(path: Path) -> str:

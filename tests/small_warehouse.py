@@ -98,7 +98,8 @@ def table_names(connection: duckdb.DuckDBPyConnection, schema: str) -> list[str]
     return [
         name
         for (name,) in connection.execute(
-            "select table_name from information_schema.tables where table_schema = ? order by 1",
+            "select table_name from information_schema.tables where table_schema = ? "
+            "and table_catalog = current_database() order by 1",
             [schema],
         ).fetchall()
     ]

@@ -1,13 +1,14 @@
 -- A message changes its account by a correction alone: a version that says when it was made, later
 -- than every record of another account. Otherwise two systems may be using one id.
 {{ config(severity='warn', meta={'dagster': {'ref': {'name': 'stg_messages'}}}) }}
--- depends_on: {{ ref('stg_messages') }}
+-- depends_on: {{ ref('stg_messages') }}, {{ ref('touched_message_records') }}
+{%- set records = source('raw', 'messages') if everything_is_touched() else ref('touched_message_records') %}
 with
 
 contested as (
 
     select message_id
-    from {{ source('raw', 'messages') }}
+    from {{ records }}
     group by message_id
     having min(account_key) <> max(account_key)
 
@@ -20,7 +21,7 @@ claims as (
         account_key,
         max(updated_at) as corrected_at,
         max(coalesce(updated_at, sent_at)) as claimed_at
-    from {{ source('raw', 'messages') }}
+    from {{ records }}
     where message_id in (select message_id from contested)
     group by message_id, account_key
 

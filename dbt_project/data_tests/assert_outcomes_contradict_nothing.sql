@@ -1,11 +1,12 @@
 -- What must hold of the measures of any one message. The rates that cannot exceed 1 rest on it.
 {{ config(severity='error') }}
+-- depends_on: {{ ref('fct_messages') }}
 select
     message_id,
     direction,
     channel_code,
     status
-from {{ ref('fct_messages') }}
+from {{ restated_rows('fct_messages') }} as outcomes
 where
     messages_out + messages_in <> 1
     or messages_out <> (direction = 'OUTBOUND')::integer

@@ -38,3 +38,40 @@
         or sum({{ measure }}) <> 0
         {%- endfor %}
 {%- endmacro %}
+
+
+{% macro folded_since() -%}
+    {#- Every mart holds all batches up to this one from runs before the last; none if one was made anew
+        since, or had days replaced, so that only the whole can be compared. -#}
+    {%- if not execute or not table_exists('facts', 'marks') -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- set row = run_query(
+        "select min(coalesce(previous_batch_id, 0)), max(rebuilt_batch_id), max(batch_id) from facts.marks"
+        ~ " where relation like 'hourly_by_%' or relation like 'daily_by_%'"
+    ).rows[0] -%}
+    {%- if row[0] is none or row[1] > row[0] or backfilled_days(row[0], row[2]) != [] -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {{ return(row[0]) }}
+{%- endmacro %}
+
+
+{% macro facts_since(public, facts, since) -%}
+    {%- if since is none -%}
+        {{ ref(public) }}
+    {%- else -%}
+        (select * from {{ held(facts ~ '_changes') }} where batch_id > {{ since }})
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro mart_since(mart, since) -%}
+    {%- if since is none -%}
+        {{ ref(mart) }}
+    {%- elif mart.endswith('_by_account') -%}
+        (select * from {{ mart_parts(mart.replace('account', 'channel')) }} where batch_id > {{ since }})
+    {%- else -%}
+        (select * from {{ mart_parts(mart) }} where batch_id > {{ since }})
+    {%- endif -%}
+{%- endmacro %}

@@ -1,20 +1,32 @@
-{% macro latest_version(relation, key, order_by) -%}
-    {#- Most keys arrive once: only the others are worth a sort. Null stands before any value. -#}
-    select {{ relation }}.*
-    from {{ relation }}
-    semi join (
-        select {{ key }} from {{ relation }} group by {{ key }} having count(*) = 1
-    ) as single using ({{ key }})
+{% macro latest_version(versions, records, key, hash, order_by) -%}
+    {#- Most keys arrive once: only the others are worth a sort. They are found by the hash of the key,
+        which is quicker; a hash that two keys share is sorted in vain. Null stands before any value. -#}
+,
+
+repeated as (
+
+    select {{ hash }}
+    from {{ records }}
+    group by {{ hash }}
+    having count(*) > 1
+
+),
+
+latest as not materialized (
+
+    select versions.*
+    from {{ versions }} as versions
+    anti join repeated on versions.{{ hash }} is not distinct from repeated.{{ hash }}
 
     union all
 
-    select {{ relation }}.*
-    from {{ relation }}
-    semi join (
-        select {{ key }} from {{ relation }} group by {{ key }} having count(*) > 1
-    ) as repeated using ({{ key }})
+    select versions.*
+    from {{ versions }} as versions
+    semi join repeated on versions.{{ hash }} is not distinct from repeated.{{ hash }}
     qualify row_number() over (
-        partition by {{ key }}
-        order by {% for column in order_by %}{{ column }} desc nulls last{{ ", " if not loop.last }}{% endfor %}
+        partition by versions.{{ key }}
+        order by {% for column in order_by %}versions.{{ column }} desc nulls last{{ ", " if not loop.last }}{% endfor %}
     ) = 1
+
+)
 {%- endmacro %}

@@ -1,19 +1,11 @@
 {#- How every mart is made. A mart file names its grain and its dimension, nothing more. -#}
 
 {% macro hourly_mart(mart) -%}
-    {%- set facts = ref('fct_url_clicks') if mart == 'url' else ref('fct_messages') -%}
 with
 
 measures as (
 
-    select
-        date_trunc('hour', sent_at) as period_start,
-        {%- for column in mart_keys(mart) %}
-        {{ column }},
-        {%- endfor %}
-        {{ summed_measures(mart) }}
-    from {{ facts }}
-    group by all
+    {{ sums(mart, 'hour', 'sent_at', ref('fct_url_clicks') if mart == 'url' else ref('fct_messages')) | indent(4) }}
 
 )
 
@@ -26,18 +18,23 @@ with
 
 measures as (
 
-    select
-        date_trunc('day', period_start) as period_start,
-        {%- for column in mart_keys(mart) %}
-        {{ column }},
-        {%- endfor %}
-        {{ summed_measures(mart) }}
-    from {{ ref('hourly_by_' ~ mart) }}
-    group by all
+    {{ sums(mart, 'day', 'period_start', ref('hourly_by_' ~ mart)) | indent(4) }}
 
 )
 
 {{ named_metrics(mart) }}
+{%- endmacro %}
+
+
+{% macro sums(mart, grain, time, relation) -%}
+select
+    date_trunc('{{ grain }}', {{ time }}) as period_start,
+    {%- for column in mart_keys(mart) %}
+    {{ column }},
+    {%- endfor %}
+    {{ summed_measures(mart) }}
+from {{ relation }}
+group by all
 {%- endmacro %}
 
 

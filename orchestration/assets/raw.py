@@ -9,35 +9,45 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from orchestration import progress
+from orchestration.arrivals import LANDING_STATE, landing_state
+from orchestration.asset_keys import RAW
 from orchestration.batches import as_of_of_a_run
+from orchestration.failures import TRIED_AGAIN, explained
 from orchestration.loading.loader import Loader, LoadReport
-from orchestration.loading.records import streams
+from orchestration.partitions import DAYS, ONE_RUN, requested_days
 from orchestration.resources import Writer
 from orchestration.warehouse import warehouse
 
 ACCOUNTED = "every_record_is_loaded_or_quarantined"
-_KEYS = {name: dg.AssetKey(["raw", name]) for name in streams()}
 
-# Files whose own account does not agree with the rows that their load left behind.
+# Files of this load, or with a record that it requeued, whose own account does not agree with the
+# rows that are there of them. A record that was requeued is no longer one of the refused.
 _UNACCOUNTED = """
+with touched as materialized (
+    select * from raw.files
+    where stream = $stream and (
+        batch_id = $batch_id
+        or file_id in (
+            select file_id from raw.quarantine
+            where closed_by_batch = $requeue_batch_id and closed_because = 'requeued'
+        )
+    )
+)
 select files.path
-from raw.files as files
+from touched as files
 left join (
     select file_id, count(*) as loaded from raw.{stream}
-    where batch_id = $batch_id group by file_id
+    where file_id in (select file_id from touched) group by file_id
 ) as loaded using (file_id)
 left join (
     select file_id, count(*) as refused from raw.quarantine
-    where batch_id = $batch_id and row_number is not null group by file_id
+    where row_number is not null and closed_because is distinct from 'requeued' group by file_id
 ) as refused using (file_id)
-where
-    files.stream = $stream
-    and files.batch_id = $batch_id
-    and (
-        files.records <> files.loaded + files.quarantined
-        or files.loaded <> coalesce(loaded.loaded, 0)
-        or files.quarantined <> coalesce(refused.refused, 0)
-    )
+where (
+    files.records <> files.loaded + files.quarantined
+    or files.loaded <> coalesce(loaded.loaded, 0)
+    or files.quarantined <> coalesce(refused.refused, 0)
+)
 order by files.path
 """
 
@@ -55,7 +65,7 @@ class LoadConfig(dg.Config):
     group_name="raw",
     specs=[
         dg.AssetSpec(key, description=f"Every valid record of landing/{name}, as it came.")
-        for name, key in _KEYS.items()
+        for name, key in RAW.items()
     ],
     check_specs=[
         dg.AssetCheckSpec(
@@ -64,15 +74,24 @@ class LoadConfig(dg.Config):
             blocking=True,
             description="Error: records in = records loaded + records quarantined, file by file.",
         )
-        for key in _KEYS.values()
+        for key in RAW.values()
     ],
+    partitions_def=DAYS,
+    backfill_policy=ONE_RUN,
+    retry_policy=TRIED_AGAIN,
 )
 def load(
     context: dg.AssetExecutionContext, config: LoadConfig, writer: Writer
 ) -> Iterator[dg.MaterializeResult]:
-    """Takes in every new file, each whole or not at all."""
+    """Takes in every new file, each whole or not at all.
+
+    A run over landing days looks for new content in known files too; what was loaded once is not
+    loaded again.
+    """
     settings, now = writer.settings, datetime.now(UTC)
-    with warehouse(settings) as connection:
+    rehash = config.rehash or requested_days(context) is not None
+    with explained(context, settings), warehouse(settings) as connection:
+        found = landing_state(settings.landing_path)
         as_of, remark = as_of_of_a_run(connection, settings, config.as_of, now)
         report = Loader(
             connection,
@@ -81,21 +100,25 @@ def load(
             as_of=as_of,
             run_id=context.run_id,
             progress=lambda done, total: progress.tell("loading bytes", done, total),
-        ).load(rehash=config.rehash)
+        ).load(rehash=rehash)
         for sentence in [*report.remarks, *([remark] if remark else [])]:
             context.log.warning(sentence)
             progress.remark(sentence)
-        for name, key in _KEYS.items():
+        for name, key in RAW.items():
             unaccounted = [
                 path
                 for (path,) in connection.execute(
                     _UNACCOUNTED.format(stream=name),
-                    {"stream": name, "batch_id": report.batch_id},
+                    {
+                        "stream": name,
+                        "batch_id": report.batch_id,
+                        "requeue_batch_id": report.requeue_batch_id,
+                    },
                 ).fetchall()
             ]
             yield dg.MaterializeResult(
                 asset_key=key,
-                metadata=_metadata(report, name),
+                metadata={**_metadata(report, name), LANDING_STATE: found},
                 check_results=[
                     dg.AssetCheckResult(
                         asset_key=key,
@@ -116,4 +139,6 @@ def _metadata(report: LoadReport, name: str) -> dict[str, int]:
         "records": load.records,
         "loaded": load.loaded,
         "quarantined": load.quarantined,
+        "requeued": load.requeued,
+        "quarantine_entries_closed": load.closed,
     }

@@ -5,11 +5,12 @@ and the row in raw.files that says it is done. A process killed at any moment le
 that or nothing, and the next run goes on from raw.files.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -17,9 +18,12 @@ import duckdb
 from msgmetrics.settings import Settings
 from orchestration.batches import open_batch
 from orchestration.loading import readers
+from orchestration.loading.arrived import insert_refused, insert_valid, rules
+from orchestration.loading.closing import settle_files
 from orchestration.loading.landing import (
     ChangedWhileReadError,
     LandingFile,
+    Listing,
     UnreadableFileError,
     content_hash,
     count_lines,
@@ -27,32 +31,43 @@ from orchestration.loading.landing import (
     readable_copy,
     state_of,
 )
-from orchestration.loading.records import Stream, judged_sql, streams
-from orchestration.warehouse import LOOK_UP_HASHES, create_raw_tables, look_up_hash
+from orchestration.loading.records import FUTURE, Stream, judged_sql, streams
+from orchestration.loading.requeue import Requeue
+from orchestration.loading.system import refusals_of_the_system, system_refuses
+from orchestration.warehouse import create_raw_tables, transaction
 
 _GROUP_FILES = 128
 _GROUP_BYTES = 256 << 20
-_FUTURE = timedelta(hours=24)
 _TRIED_AGAIN = "it is tried again at the next run"
 
 
 @dataclass
 class StreamLoad:
-    """What one load did to one stream; counts are of records unless they say files."""
+    """What one load did to one stream; counts are of records unless they say files.
+
+    requeued: records that were taken out of quarantine before; closed: all entries of quarantine,
+    records and files, that were closed, those among them.
+    """
 
     files: int = 0
     unreadable_files: int = 0
     records: int = 0
     loaded: int = 0
     quarantined: int = 0
+    requeued: int = 0
+    closed: int = 0
 
 
 @dataclass
 class LoadReport:
-    """What one load did. Remarks are sentences for the operator."""
+    """What one load did. Remarks are sentences for the operator.
+
+    requeue_batch_id: the batch of the records that were taken out of quarantine, if any were.
+    """
 
     batch_id: int
     streams: dict[str, StreamLoad]
+    requeue_batch_id: int | None = None
     known_files: int = 0
     left_alone: int = 0
     remarks: list[str] = field(default_factory=list)
@@ -91,7 +106,7 @@ class Loader:
         self._connection = connection
         self._settings = settings
         self._now = now
-        self._latest = (now + _FUTURE).replace(tzinfo=None)
+        self._latest = (now + FUTURE).replace(tzinfo=None)
         self._as_of = as_of
         self._run_id = run_id
         self._progress = progress or (lambda done, total: None)
@@ -102,14 +117,21 @@ class Loader:
 
         Raises UserError where there is no landing zone.
         """
-        listing = list_landing(self._settings.landing_path)
+        with refusals_of_the_system(self._settings):
+            return self._load(list_landing(self._settings.landing_path), rehash=rehash)
+
+    def _load(self, listing: Listing, *, rehash: bool) -> LoadReport:
         create_raw_tables(self._connection)
         readers.prepare(self._connection)
         shutil.rmtree(self._work, ignore_errors=True)
         self._work.mkdir(parents=True)
+        requeued = Requeue(
+            self._connection, now=self._now, as_of=self._as_of, run_id=self._run_id
+        ).due()
         report = LoadReport(
             self._begin_batch(),
-            {name: StreamLoad() for name in streams()},
+            {name: StreamLoad(requeued=requeued.requeued[name]) for name in streams()},
+            requeue_batch_id=requeued.batch_id,
             left_alone=listing.left_alone,
         )
         if not listing.files:
@@ -125,6 +147,9 @@ class Loader:
                 self._load_group(group, report)
                 done += sum(file.state.size for file, _ in group)
                 self._progress(done, total)
+            closed = settle_files(self._connection, batch_id=report.batch_id, now=self._naive_now)
+            for (name, _), entries in (requeued.closed + closed).items():
+                report.streams[name].closed += entries
         finally:
             shutil.rmtree(self._work, ignore_errors=True)
         return report
@@ -231,7 +256,9 @@ class Loader:
                 {"latest": self._latest},
             )
             counted = self._counted_records(arrivals, signature)
-        except (duckdb.Error, OSError):
+        except (duckdb.Error, OSError) as error:
+            if system_refuses(error):
+                raise
             return arrivals
         arrived = {
             file_id: (records, refused)
@@ -244,7 +271,7 @@ class Loader:
             records, refused = arrived.get(arrival.file_id, (0, 0))
             is_whole = refused == 0 and records == counted[arrival.file_id]
             (whole if is_whole else broken).append(arrival)
-        with self._transaction():
+        with transaction(self._connection):
             kept = []
             for arrival in whole:
                 if self._is_unchanged(arrival.file, report):
@@ -282,7 +309,7 @@ class Loader:
         stream = streams()[arrival.file.stream]
         with (
             self._reading(arrival.file_id, arrival.file, arrival.hash, report),
-            self._transaction(),
+            transaction(self._connection),
         ):
             if arrival.file.format == "parquet":
                 records, loaded = self._take_parquet(stream, arrival, signature, report)
@@ -290,7 +317,10 @@ class Loader:
                 records, loaded = self._take_text(stream, arrival, signature, report)
             if not self._is_unchanged(arrival.file, report):
                 raise ChangedWhileReadError
-            self._record_file(arrival, report, records=records, loaded=loaded)
+            # Without its header no one could read a refused row of a CSV file again.
+            is_needed = arrival.file.format == "csv" and loaded < records
+            header = json.dumps(signature, ensure_ascii=False) if is_needed else None
+            self._record_file(arrival, report, records=records, loaded=loaded, header=header)
 
     @contextmanager
     def _reading(
@@ -302,6 +332,8 @@ class Loader:
         except ChangedWhileReadError:
             pass
         except (UnreadableFileError, OSError) as error:
+            if system_refuses(error):
+                raise
             if not self._is_unchanged(file, report):
                 return
             if isinstance(error, OSError):
@@ -348,38 +380,20 @@ class Loader:
         """Moves the temp table `arrived` into raw and quarantine; returns (records, loaded)."""
         records, refused = self._fetch("select count(*), count(reason) from arrived")
         if refused:
-            self._connection.execute(
-                """
-                insert into raw.quarantine
-                select
-                    (select coalesce(max(quarantine_id), 0) from raw.quarantine)
-                    + row_number() over (order by row_number),
-                    file_id, $stream, $path, row_number, raw, reason, $batch_id, $at
-                from arrived
-                where reason is not null
-                """,
-                {
-                    "stream": stream.name,
-                    "path": arrival.file.name,
-                    "batch_id": report.batch_id,
-                    "at": self._naive_now,
-                },
+            insert_refused(
+                self._connection,
+                stream,
+                arrival.file.name,
+                batch_id=report.batch_id,
+                now=self._naive_now,
+                latest=self._latest,
             )
         self._insert_arrived(stream, [arrival.file_id], report)
         self._connection.execute("drop table if exists arrived")
         return records, records - refused
 
     def _insert_arrived(self, stream: Stream, file_ids: list[int], report: LoadReport) -> None:
-        names = ", ".join(stream.field_names)
-        hashes = LOOK_UP_HASHES[stream.name]
-        hash_names = "".join(f", {name}" for name in hashes)
-        hash_values = "".join(f", {look_up_hash(column)}" for column in hashes.values())
-        self._connection.execute(
-            f"insert into raw.{stream.name} ({names}, extra, file_id, batch_id{hash_names}) "
-            f"select {names}, extra, file_id, $batch_id{hash_values} from arrived "
-            "where reason is null and list_contains($file_ids::integer[], file_id)",
-            {"batch_id": report.batch_id, "file_ids": file_ids},
-        )
+        insert_valid(self._connection, stream, batch_id=report.batch_id, file_ids=file_ids)
 
     # --- accounts of files -----------------------------------------------------------------
 
@@ -387,10 +401,11 @@ class Loader:
         self, file_id: int, file: LandingFile, hash_: str, reason: str, report: LoadReport
     ) -> None:
         """A file that cannot be read at all, kept aside whole."""
-        with self._transaction():
+        with transaction(self._connection):
             self._connection.execute(
-                "insert into raw.quarantine "
-                "select coalesce(max(quarantine_id), 0) + 1, ?, ?, ?, null, null, ?, ?, ? "
+                "insert into raw.quarantine (quarantine_id, file_id, stream, path, reason, "
+                "batch_id, quarantined_at, judged_by) "
+                "select coalesce(max(quarantine_id), 0) + 1, ?, ?, ?, ?, ?, ?, ? "
                 "from raw.quarantine",
                 [
                     file_id,
@@ -399,16 +414,24 @@ class Loader:
                     f"the file {reason}",
                     report.batch_id,
                     self._naive_now,
+                    rules(),
                 ],
             )
             self._insert_file(file_id, file, hash_, report, "unreadable", reason, 0, 0)
         report.streams[file.stream].unreadable_files += 1
 
     def _record_file(
-        self, arrival: _Arrival, report: LoadReport, *, records: int, loaded: int
+        self,
+        arrival: _Arrival,
+        report: LoadReport,
+        *,
+        records: int,
+        loaded: int,
+        header: str | None = None,
     ) -> None:
         self._insert_file(
-            arrival.file_id, arrival.file, arrival.hash, report, "loaded", None, records, loaded
+            *(arrival.file_id, arrival.file, arrival.hash, report, "loaded", None, records, loaded),
+            header=header,
         )
         load = report.streams[arrival.file.stream]
         load.files += 1
@@ -426,9 +449,13 @@ class Loader:
         reason: str | None,
         records: int,
         loaded: int,
+        header: str | None = None,
     ) -> None:
         self._connection.execute(
-            "insert into raw.files values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert into raw.files (file_id, stream, path, size, modified_ns, inode, "
+            "content_hash, landing_day, batch_id, status, reason, records, loaded, quarantined, "
+            "loaded_at, header, settled) "
+            "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, false)",
             [
                 file_id,
                 file.stream,
@@ -445,6 +472,7 @@ class Loader:
                 loaded,
                 records - loaded,
                 self._naive_now,
+                header,
             ],
         )
 
@@ -457,22 +485,6 @@ class Loader:
         if not unchanged:
             report.remarks.append(f"{file.name} was written to while it was read; {_TRIED_AGAIN}.")
         return unchanged
-
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._connection)
-
-
-class _Transaction:
-    """Commits at the end of the block, rolls back if it raises."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("begin transaction")
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        self._connection.execute("commit" if kind is None else "rollback")
 
 
 def _groups(files: list[tuple[LandingFile, str]]) -> list[list[tuple[LandingFile, str]]]:

@@ -7,6 +7,7 @@ the same SQL judge them. What the fields are, and what a valid value is, stands 
 """
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from orchestration.loading.landing import UnreadableFileError, text_lines
 from orchestration.loading.records import Stream, is_borne, plain_number
+from orchestration.loading.system import system_refuses
 
 # A line may be this long in the fast way (bytes); a longer one sends its file the careful way.
 _LONGEST_LINE = 2 << 20
@@ -334,16 +336,7 @@ def csv_careful(
     stream: Stream, path: Path, header: tuple[str, ...]
 ) -> Iterator[tuple[pa.Table, str]]:
     """Batches of one CSV file, and the SQL over `batch` that yields their records."""
-    sql = f"""
-    select
-        $file_id::integer as file_id,
-        row_number,
-        raw,
-        {_csv_extra(stream, header)} as extra,
-        refused,
-        {_csv_fields(stream, header)}
-    from batch
-    """
+    sql = _csv_texts(stream, header, "$file_id::integer")
     rows: list[tuple[int, str, str | None, list[str]]] = []
     size = 0
     for number, raw, refused, values in _csv_records(path, len(header)):
@@ -354,6 +347,20 @@ def csv_careful(
             rows, size = [], 0
     if rows:
         yield _csv_batch(rows, len(header)), sql
+
+
+def _csv_texts(stream: Stream, header: tuple[str, ...], file_id: str) -> str:
+    """SQL: the fields of a relation `batch` of (row_number, raw, refused, c0, c1, ...)."""
+    return f"""
+    select
+        {file_id} as file_id,
+        row_number,
+        raw,
+        {_csv_extra(stream, header)} as extra,
+        refused,
+        {_csv_fields(stream, header)}
+    from batch
+    """
 
 
 def _csv_records(path: Path, width: int) -> Iterator[tuple[int, str, str | None, list[str]]]:
@@ -382,11 +389,16 @@ def _csv_records(path: Path, width: int) -> Iterator[tuple[int, str, str | None,
         raw = "".join(consumed)
         if not raw.strip(" \t\r\n"):
             continue
-        if refused is None and len(values) != width:
-            refused = f"has {len(values)} fields where the header has {width}"
+        refused = refused or _wrong_width(values, width)
         if refused is not None:
             values = [""] * width
         yield line_number - len(consumed) + 1, raw.rstrip("\r\n"), refused, values
+
+
+def _wrong_width(values: list[str], width: int) -> str | None:
+    if len(values) == width:
+        return None
+    return f"has {len(values)} fields where the header has {width}"
 
 
 def _csv_batch(rows: list[tuple[int, str, str | None, list[str]]], width: int) -> pa.Table:
@@ -400,14 +412,49 @@ def _csv_batch(rows: list[tuple[int, str, str | None, list[str]]], width: int) -
     return pa.table(columns)
 
 
+# --- raw text that was kept ------------------------------------------------------------------
+
+# The format in which a refused record's raw text is kept, by that of its file.
+KEPT_AS = {"jsonl": "json", "csv": "csv", "parquet": "json"}
+
+
+def kept_json(stream: Stream, lines: str) -> str:
+    """SQL: the records of a relation of (file_id, row_number, raw, line), where a line is a JSON
+    Lines file's, or what `parquet` made of a row."""
+    return _json_texts(stream, lines)
+
+
+def kept_csv(
+    stream: Stream, header: tuple[str, ...], kept: Iterable[tuple[int, int, str]]
+) -> tuple[pa.Table, str]:
+    """A batch of these (file_id, row_number, raw text), and the SQL over `batch` that yields their
+    records; `header` is that of their files."""
+    csv.field_size_limit(1 << 30)
+    file_ids, rows = [], []
+    for file_id, number, raw in kept:
+        refused, values = None, []
+        try:
+            read = list(filter(_is_filled, csv.reader(io.StringIO(raw, newline=""), strict=True)))
+            if len(read) == 1:
+                (values,) = read
+            else:
+                refused = f"is not a CSV row ({len(read)} rows in one)"
+        except csv.Error as error:
+            refused = f"is not a CSV row ({error})"
+        refused = refused or _wrong_width(values, len(header))
+        file_ids.append(file_id)
+        rows.append((number, raw, refused, [""] * len(header) if refused else values))
+    batch = _csv_batch(rows, len(header))
+    batch = batch.append_column("file_id", pa.array(file_ids, pa.int32()))
+    return batch, _csv_texts(stream, header, "file_id")
+
+
 # --- Parquet ---------------------------------------------------------------------------------
 
 _MOST_DECIMAL_DIGITS = 38
 _NOT_THE_FILES_FAULT = (
     duckdb.BinderException,
     duckdb.CatalogException,
-    duckdb.FatalException,
-    duckdb.OutOfMemoryException,
     duckdb.ParserException,
 )
 
@@ -450,7 +497,7 @@ def parquet_columns(
 
 def unreadable_parquet(error: duckdb.Error, path: Path) -> Exception:
     """What an error of DuckDB says of the Parquet file, or the error if it says nothing of it."""
-    if isinstance(error, _NOT_THE_FILES_FAULT):
+    if isinstance(error, _NOT_THE_FILES_FAULT) or system_refuses(error):
         return error
     first_line = str(error).strip().splitlines()[0].replace(f'"{path}"', "the file")
     first_line = first_line.replace(str(path), "the file")
@@ -513,14 +560,18 @@ def parquet(
 
 
 def _json_object(names: list[str], types: dict[str, str]) -> str:
-    """SQL: these columns as one JSON object, a number that JSON does not know as its text."""
+    """SQL: these columns as one JSON object; a number that JSON does not know, or spells in its own
+    way, as its text."""
     pairs = []
     for name in names:
         value = _quoted(name)
         if types[name] in ("FLOAT", "DOUBLE"):
+            # By way of its text, so that a FLOAT shows no digits that it does not have; and as a
+            # text where a number would be spelled otherwise than a text field takes it.
+            text = f"{value}::varchar"
             value = (
-                f"case when isfinite({value}) then to_json({value}) "
-                f"else to_json({value}::varchar) end"
+                f"case when isfinite({value}) and not contains({text}, 'e') "
+                f"then to_json({text}::double) else to_json({text}) end"
             )
         pairs.append(f"{_literal(name)}, {value}")
     return f"json_object({', '.join(pairs)})::varchar"

@@ -8,6 +8,7 @@ sender type of a channel) are staging's, not ours: raw tables keep what came.
 import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from functools import cache
 
@@ -21,6 +22,8 @@ _TIMESTAMP = (
 _NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
 _MOST_DIGITS = 100
 _EARLIEST = "timestamp '2000-01-01'"
+# How far ahead of the load's clock a timestamp may lie.
+FUTURE = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,16 @@ class Stream:
     @property
     def field_names(self) -> tuple[str, ...]:
         return tuple(field.name for field in self.fields)
+
+    @property
+    def key(self) -> str:
+        """The field whose value tells one record of the stream from another."""
+        return self.fields[0].name
+
+    def version(self, prefix: str = "") -> str:
+        """SQL: by what the versions of one record compare first; null where nothing does."""
+        moments = [prefix + name for name in ("updated_at", "sent_at") if name in self.field_names]
+        return f"coalesce({', '.join(moments)})" if moments else "null::timestamp"
 
 
 @cache
@@ -259,8 +272,11 @@ def _value(field: Field) -> str:
     return f"case when {borne} then {typed} end" if borne else typed
 
 
-def _judgements(field: Field) -> list[str]:
-    """SQL over texts and values: each null, or one reason against the row."""
+def _judgements(field: Field, *, clock: bool = True) -> list[str]:
+    """SQL over texts and values: each null, or one reason against the row.
+
+    clock: with the one rule by which a record may become valid as time goes by.
+    """
     text, value = f'"{field.name}"', f'"{field.name}__value"'
     quoted = (
         f"'{field.name} \"' || case when length({text}) > 60 "
@@ -280,15 +296,19 @@ def _judgements(field: Field) -> list[str]:
         reasons.append(
             f"{when} {value} < {_EARLIEST} then {quoted} || ' lies before the year 2000' end"
         )
-        reasons.append(
-            f"{when} {value} > $latest::timestamp "
-            f"then {quoted} || ' lies more than 24 hours ahead' end"
-        )
+        if clock:
+            reasons.append(
+                f"{when} {value} > $latest::timestamp "
+                f"then {quoted} || ' lies more than 24 hours ahead' end"
+            )
     return reasons
 
 
 def judged_sql(stream: Stream, source: str) -> str:
     """SQL over `source` that yields typed columns and `reason`, null for a valid record.
+
+    And `valid_from`: for a record that is refused only because it lies too far ahead, the moment
+    from which it does not.
 
     `source` yields file_id, row_number, raw, extra, refused (a reason that is known before the
     fields are looked at) and every field of the stream as text. The parameter $latest is the
@@ -299,6 +319,10 @@ def judged_sql(stream: Stream, source: str) -> str:
     )
     judgements = [judgement for field in stream.fields for judgement in _judgements(field)]
     is_refused = "\n        or ".join(f"({judgement}) is not null" for judgement in judgements)
+    lasting = [reason for field in stream.fields for reason in _judgements(field, clock=False)]
+    is_refused_for_good = "\n        or ".join(f"({reason}) is not null" for reason in lasting)
+    moments = ", ".join(f'"{f.name}__value"' for f in stream.fields if f.kind == "timestamp")
+    hours_ahead = int(FUTURE.total_seconds() // 3600)
     kept = ",\n    ".join(f'"{field.name}__value" as "{field.name}"' for field in stream.fields)
     return f"""
 with texts as (
@@ -321,6 +345,11 @@ select
         when {is_refused} then array_to_string([
             {("," + chr(10) + "            ").join(judgements)}
         ], '; ')
-    end as reason
+    end as reason,
+    case
+        when greatest({moments}) > $latest::timestamp and refused is null
+            and not ({is_refused_for_good})
+        then greatest({moments}) - interval {hours_ahead} hours
+    end as valid_from
 from typed
 """

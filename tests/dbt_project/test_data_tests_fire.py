@@ -56,7 +56,7 @@ FAULTS = [
         "facts.fct_messages",
         "insert into facts.fct_messages select * from facts.fct_messages "
         "where message_id = 'late sms'",
-        "one_row_per_fct_messages_message_id",
+        "one_row_per_fct_messages_message_id assert_restated_messages_stand_once",
     ),
     Fault(
         "facts.fct_url_clicks",

@@ -34,7 +34,9 @@ def test_the_project_builds_and_passes_its_data_and_unit_tests(tmp_path, monkeyp
         ]
     )
     assert result.exception is None
-    outcomes = {one.node.name: one.status for one in result.result}
+    outcomes = {
+        one.node.name: one.status for one in result.result if one.node.resource_type != "operation"
+    }
     expected = {
         node["name"] for kind in ("model", "seed", "test", "unit_test") for node in nodes(kind)
     }
@@ -72,6 +74,9 @@ def test_every_description_ends_with_the_grain(kind):
 
 def test_every_macro_is_described_with_its_arguments():
     for macro in nodes("macro"):
+        assert macro["description"], macro["name"]
+        if macro["name"].startswith("materialization_"):
+            continue
         source = re.search(
             rf"(?:macro|test) {macro['name'].removeprefix('test_')}\(([^)]*)\)", macro["macro_sql"]
         )
@@ -79,7 +84,6 @@ def test_every_macro_is_described_with_its_arguments():
         described = [argument["name"] for argument in macro["arguments"]]
         if macro["name"].startswith("test_"):
             declared.remove("model")
-        assert macro["description"], macro["name"]
         assert described == [name for name in declared if name], macro["name"]
 
 

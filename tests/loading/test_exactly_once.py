@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from random import Random
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -14,11 +16,14 @@ if __name__ == "__main__":
 import duckdb
 import pytest
 from raw_records import ACCOUNT, EVENT, MESSAGE, file_of
+from releases import release_that_refuses
 from zone import NOW, Zone
 
 from orchestration.loading.loader import Loader
 
-BROKEN = {**ACCOUNT, "plan": '"huge"'}
+# Of ids of their own: a good record of the same id would close their entries.
+BROKEN = {**ACCOUNT, "account_key": '"broken"', "plan": '"huge"'}
+BROKEN_MESSAGE = {**MESSAGE, "message_id": '"broken"', "sender": "null"}
 FILES = {
     "accounts/a.jsonl": file_of([ACCOUNT, ACCOUNT], "jsonl"),
     "accounts/broken.jsonl": file_of([ACCOUNT, BROKEN, ACCOUNT], "jsonl"),
@@ -26,7 +31,7 @@ FILES = {
     "accounts/not.jsonl.gz": gzip.compress(b"x")[:-1],
     "accounts/same.jsonl": file_of([ACCOUNT, ACCOUNT], "jsonl"),
     "messages/a.parquet": file_of([MESSAGE, MESSAGE], "parquet"),
-    "messages/broken.parquet": file_of([MESSAGE, {**MESSAGE, "sender": "null"}], "parquet"),
+    "messages/broken.parquet": file_of([MESSAGE, BROKEN_MESSAGE], "parquet"),
     "messages/not.parquet": b"not Parquet",
     "events/a.csv": file_of([EVENT, EVENT], "csv"),
 }
@@ -158,6 +163,85 @@ def test_a_killed_process_needs_no_second_chance_for_what_it_had_loaded(zone: Zo
             deaths += 1
     assert deaths > 1
     assert sorted(file["path"] for file in zone.files()) == sorted(FILES)
+
+
+REFUSED = {**MESSAGE, "message_id": '"refused"', "direction": '"UP"'}
+FIRST = {
+    "accounts/a.csv": file_of([ACCOUNT, {**ACCOUNT, "plan": '"free"'}], "csv"),
+    "accounts/not.parquet": b"not Parquet",
+    "messages/a.parquet": file_of([MESSAGE, {**MESSAGE, "message_id": '"n"'}], "parquet"),
+    "messages/b.jsonl": file_of([REFUSED, {**MESSAGE, "message_id": "null"}], "jsonl"),
+}
+SECOND = {
+    "accounts/not.parquet": file_of([ACCOUNT], "parquet"),
+    "messages/b.jsonl": file_of([{**REFUSED, "direction": '"INBOUND"'}], "jsonl"),
+    "messages/c.jsonl": file_of([{**REFUSED, "sender": "null"}], "jsonl"),
+}
+
+
+def refused_then_delivered(zone: Zone) -> Zone:
+    """Refused by an older release, all of it; then today's, which finds the files of SECOND."""
+    for name, content in FIRST.items():
+        zone.write(name, content)
+    with release_that_refuses():
+        zone.load()
+    for name, content in SECOND.items():
+        zone.write(name, content)
+    return zone
+
+
+def test_a_requeue_and_what_is_closed_survive_a_stop_between_any_two_statements(new_zone):
+    undisturbed = refused_then_delivered(new_zone())
+    undisturbed.load()
+    expected = undisturbed.content()
+    causes = [entry["closed_because"] for entry in undisturbed.quarantine()]
+    assert Counter(causes) == {"requeued": 4, "file replaced": 2, "arrived again": 2}
+    moments, requeues = 0, set()
+    while True:
+        zone = refused_then_delivered(new_zone())
+        try:
+            load_dying(zone, moments, stop)
+            break
+        except Stopped:
+            moments += 1
+        zone.check_accounts()
+        zone.load()
+        assert zone.content() == expected, moments
+        requeues.add(len(zone.query("from raw.batches where cause = 'requeue'")))
+        zone.close()
+    assert moments > 60 and requeues == {1}
+
+
+@pytest.mark.parametrize("statements", (20, 35, 50, 65))
+def test_a_process_killed_while_it_requeues_or_closes_leaves_all_of_it_or_nothing(
+    zone: Zone, new_zone, statements: int
+):
+    undisturbed = refused_then_delivered(new_zone())
+    undisturbed.load()
+    refused_then_delivered(zone).close()
+    died = subprocess.run([sys.executable, __file__, str(zone.root), str(statements)], check=False)
+    assert died.returncode == -signal.SIGKILL
+    zone.check_accounts()
+    zone.load()
+    assert zone.content() == undisturbed.content()
+
+
+def test_a_load_that_is_killed_at_random_moments_again_and_again_ends_right(zone: Zone, new_zone):
+    undisturbed = refused_then_delivered(new_zone())
+    undisturbed.load()
+    refused_then_delivered(zone).close()
+    random = Random(4)
+    endings = Counter()
+    for _ in range(8):
+        process = subprocess.Popen([sys.executable, __file__, str(zone.root), "-1"])
+        try:
+            process.wait(timeout=random.uniform(0.5, 2.0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+        endings[process.wait()] += 1
+    assert set(endings) <= {0, -signal.SIGKILL}
+    zone.load()
+    assert zone.content() == undisturbed.content()
 
 
 if __name__ == "__main__":

@@ -259,53 +259,93 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("moment", ("before reading", "after reading", "gone", "a folder"))
+def appended(path) -> None:
+    with path.open("ab") as file:
+        file.write(b'{"account_key": "more"}\n')
+
+
+def truncated(path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def renamed_over(path) -> None:
+    fresh = path.with_name(".fresh")
+    fresh.write_bytes(path.read_bytes())
+    fresh.replace(path)
+
+
+def deleted(path) -> None:
+    path.unlink()
+
+
+def made_a_folder(path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+CHANGES = (appended, truncated, renamed_over, deleted, made_a_folder)
+
+
+@pytest.mark.parametrize("moment", ("when hashed", "when copied", "when judged", "when looked at"))
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_changes_while_it_is_read(zone, monkeypatch, name: str, moment: str):
+def test_files_that_change_while_they_are_read(zone, new_zone, monkeypatch, name: str, moment: str):
+    """Each in one way, in one group with one that stays as it is, which alone is loaded."""
     before, after = FILES[name]
-    path = zone.write(f"accounts/{name}", before)
-    zone.write("accounts/other." + name.partition(".")[2], FILES["a." + name.partition(".")[2]][0])
-    os.utime(path, ns=(0, 1))
-    hashed, state = [], loader.state_of
+    ending = name.partition(".")[2]
+    paths = {
+        change: zone.write(f"accounts/{change.__name__}.{ending}", before) for change in CHANGES
+    }
+    paths[lambda path: replaced(path, after)] = zone.write(f"accounts/replaced.{ending}", before)
+    zone.write(f"accounts/other.{ending}", FILES[f"a.{ending}"][0])
+    names = {f"accounts/{path.name}" for path in paths.values()}
+    for path in paths.values():
+        os.utime(path, ns=(0, 1))
 
-    def hash_then_change(of_path):
-        hash_ = landing.content_hash(of_path)
-        if of_path == path and not hashed:
-            hashed.append(hash_)
-            if moment != "after reading":
-                change()
-        return hash_
+    def change_at(function: str, may_change=lambda *_: True, *, before_it: bool = False) -> None:
+        """Lets the first call of a function of the loader's that may do so change the files."""
+        original = getattr(loader, function)
 
-    def change() -> None:
-        if "reading" in moment:
-            replaced(path, after)
-        else:
-            path.unlink()
-            if moment == "a folder":
-                path.mkdir()
+        def change_all() -> None:
+            while paths:
+                change, path = paths.popitem()
+                change(path)
 
-    def state_after_reading(of_path):
-        if (
-            of_path == path
-            and moment == "after reading"
-            and hashed
-            and path.stat().st_mtime_ns == 1
-        ):
-            change()
-        return state(of_path)
+        def changing(*arguments):
+            if before_it and may_change(*arguments):
+                change_all()
+            result = original(*arguments)
+            if may_change(*arguments):
+                change_all()
+            return result
 
-    monkeypatch.setattr(loader, "content_hash", hash_then_change)
-    monkeypatch.setattr(loader, "state_of", state_after_reading)
+        monkeypatch.setattr(loader, function, changing)
+
+    is_readable = not name.startswith("not")
+    last = f"truncated.{ending}"
+    if moment == "when looked at":
+        change_at("state_of", before_it=True)
+    elif moment == "when judged" and is_readable:
+        change_at("judged_sql")
+    elif moment == "when copied" and is_readable:
+        change_at("readable_copy", lambda file, *_: file.path.name == last)
+    else:
+        change_at("content_hash", lambda path: path.name == last)
     report = zone.load()
-    assert report.files == 1
-    assert report.remarks == [
-        f"accounts/{name} was written to while it was read; it is tried again at the next run."
-    ]
-    assert [file["path"] for file in zone.files()] == ["accounts/other." + name.partition(".")[2]]
+    assert not paths and report.files == 1
+    assert {file["path"] for file in zone.files()} == {f"accounts/other.{ending}"}
     assert zone.quarantine() == []
+    assert {remark.partition(" ")[0] for remark in report.remarks} == names
+    assert len(report.remarks) == len(names)
 
     monkeypatch.undo()
-    assert zone.load().files == ("reading" in moment)
+    zone.load()
+    directly = new_zone()
+    directly.landing.parent.mkdir(exist_ok=True)
+    zone.landing.rename(directly.landing)
+    directly.load()
+    assert zone.content() == directly.content()
+    assert len(zone.files()) == 5
 
 
 def test_what_makes_a_file_new(zone: Zone):
@@ -421,7 +461,7 @@ def test_a_full_disk_is_no_fault_of_the_file(zone: Zone, monkeypatch):
 
     zone.write("accounts/a.jsonl.gz", GZIP)
     monkeypatch.setattr(loader, "readable_copy", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match="The disk of .* is full"):
         zone.load()
     monkeypatch.undo()
     assert zone.files() == []

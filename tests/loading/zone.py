@@ -74,6 +74,9 @@ class Zone:
         """Refused records and files, in the order of their files and rows."""
         return self.query("select * from raw.quarantine order by path, row_number, file_id")
 
+    def open_entries(self) -> list[Row]:
+        return [entry for entry in self.quarantine() if entry["closed_at"] is None]
+
     def check_accounts(self) -> None:
         """Records in = records loaded + records quarantined, file by file, as the rows say."""
         loaded = Counter(
@@ -82,7 +85,11 @@ class Zone:
             )
         )  # fmt: skip
         quarantine = self.quarantine()
-        refused = Counter(row["file_id"] for row in quarantine if row["row_number"] is not None)
+        refused = Counter(
+            row["file_id"]
+            for row in quarantine
+            if row["row_number"] is not None and row["closed_because"] != "requeued"
+        )
         whole = Counter(row["file_id"] for row in quarantine if row["row_number"] is None)
         files = self.files()
         for file in files:
@@ -101,7 +108,8 @@ class Zone:
         """All that was loaded and refused, as multisets that tell nothing of ids and loads."""
         paths = "join (select file_id, path from raw.files) using (file_id)"
         queries = {
-            "quarantine": "select stream, path, row_number, raw_text, reason from raw.quarantine",
+            "quarantine": "select stream, path, row_number, raw_text, reason, closed_because "
+            "from raw.quarantine",
             "files": "select path, size, content_hash, status, reason, records, loaded "
             "from raw.files",
         } | {

@@ -1,6 +1,7 @@
 """The asset graph that Dagster loads: names, groups, order."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -21,7 +22,12 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
 
 
 def specs(defs: dg.Definitions) -> dict[tuple[str, ...], dg.AssetSpec]:
-    return {tuple(spec.key.path): spec for spec in defs.resolve_all_asset_specs()}
+    """Of all that runs make; the loader's own books are read and nobody's asset."""
+    return {
+        tuple(spec.key.path): spec
+        for spec in defs.resolve_all_asset_specs()
+        if tuple(spec.key.path) not in (("raw", "batches"), ("raw", "files"))
+    }
 
 
 def test_folder_is_schema_is_group(defs: dg.Definitions) -> None:
@@ -37,7 +43,7 @@ def test_every_mart_is_published_from_and_every_layer_follows_the_one_before(
     published = {tuple(dep.asset_key.path) for dep in graph[("published", "snapshot")].deps}
     for mart in catalogue().marts:
         assert {("marts", f"hourly_by_{mart}"), ("marts", f"daily_by_{mart}")} <= published
-    order = ["raw", "reference", "staging", "facts", "marts", "published"]
+    order = ["raw", "reference", "restatement", "staging", "facts", "marts", "published"]
     for key, spec in graph.items():
         for dep in spec.deps:
             assert order.index(dep.asset_key.path[0]) <= order.index(key[0]), (key, dep)
@@ -57,9 +63,8 @@ def test_data_tests_are_asset_checks(defs: dg.Definitions) -> None:
 def test_only_the_nightly_run_and_the_one_that_asks_read_every_row() -> None:
     from orchestration.assets.warehouse import dbt_arguments
 
-    usual = dbt_arguments(full_refresh=False, every_row=False)
-    assert usual[-2:] == ["--exclude", "tag:agreement"]
-    assert "tag:agreement" not in dbt_arguments(full_refresh=True, every_row=True)
+    assert dbt_arguments(every_row=False)[-2:] == ["--exclude", "tag:agreement"]
+    assert "tag:agreement" not in dbt_arguments(every_row=True)
 
 
 def test_one_job_holds_every_asset_and_runs_in_one_process_every_quarter_of_an_hour(
@@ -72,6 +77,60 @@ def test_one_job_holds_every_asset_and_runs_in_one_process_every_quarter_of_an_h
     }
     schedule = defs.resolve_schedule_def("refresh_schedule")
     assert schedule.cron_schedule == "*/15 * * * *" and schedule.job_name == "refresh"
+
+
+def test_runs_that_the_ui_makes_up_stay_in_one_process_too(defs: dg.Definitions) -> None:
+    assert defs.resolve_implicit_global_asset_job_def().executor_def.name == "in_process"
+
+
+def test_a_backfill_has_all_checks_but_those_of_loading_and_notes_days_on_three_assets(
+    defs: dg.Definitions,
+) -> None:
+    from orchestration import jobs
+
+    job = defs.resolve_job_def("backfill")
+    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == {
+        "facts/fct_messages",
+        "marts/daily_by_channel",
+        "published/snapshot",
+    }
+    graph = defs.resolve_asset_graph()
+    assert jobs.backfill.selection.resolve_checks(graph) == {
+        key for key in graph.asset_check_keys if key.asset_key.path[0] != "raw"
+    }
+
+
+def test_every_asset_takes_a_range_of_days_as_one_run(
+    defs: dg.Definitions,
+) -> None:
+    graph = defs.resolve_asset_graph()
+    keys = {dg.AssetKey(list(key)) for key in specs(defs)}
+    for key in keys:
+        assert graph.get(key).backfill_policy == dg.BackfillPolicy.single_run(), key
+        days = graph.get(key).partitions_def
+        assert days.get_first_partition_key() == "2020-01-01", key
+        assert days.get_last_partition_key() == datetime.now(UTC).date().isoformat(), key
+
+
+def test_schedules_name_the_day_of_landing_and_only_the_nightly_one_compares_every_row(
+    defs: dg.Definitions,
+) -> None:
+    today = datetime.now(UTC).date().isoformat()
+    for name, config in (
+        ("refresh_schedule", {}),
+        ("nightly_schedule", {"ops": {"build": {"config": {"every_row": True}}}}),
+    ):
+        with (
+            dg.DagsterInstance.ephemeral() as instance,
+            dg.build_schedule_context(
+                instance=instance,
+                repository_def=defs.get_repository_def(),
+                scheduled_execution_time=datetime.now(UTC),
+            ) as context,
+        ):
+            schedule = defs.resolve_schedule_def(name)
+            (request,) = schedule.evaluate_tick(context).run_requests
+        assert request.partition_key == today and request.run_config == config
 
 
 def test_of_dbts_artefacts_the_latest_are_kept(tmp_path: Path) -> None:

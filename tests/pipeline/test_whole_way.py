@@ -1,6 +1,7 @@
 """From landing files to a served number, by the real command line, Dagster, dbt and HTTP."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -9,8 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -23,7 +24,7 @@ from pipeline.conftest import Home
 
 from msgmetrics.catalogue import catalogue
 from msgmetrics.errors import UserError
-from msgmetrics.settings import Settings, settings
+from msgmetrics.settings import PROJECT_ROOT, Settings, settings
 from orchestration.loading.loader import Loader
 from orchestration.publishing import publish
 
@@ -158,10 +159,25 @@ def rows_of_the_summary_in_the_readme() -> set[str]:
     return set(re.findall(r"^  ([a-z_]+)  ", block, re.MULTILINE))
 
 
+def land_a_message(home: Home) -> None:
+    """A new file with a message that is in no other, so that the next pass has something to do."""
+    record = {
+        "message_id": f"landed-{time.monotonic_ns()}",
+        "account_key": "ACC00001",
+        "direction": "INBOUND",
+        "channel_code": "SMS",
+        "sent_at": "2026-05-05T10:00:00Z",
+        "sender": "+99912345678",
+        "recipient": "ACME",
+    }
+    path = home.landing / "messages" / f"{record['message_id']}.jsonl"
+    path.write_text(json.dumps(record), "utf-8")
+
+
 def killed_while_dbt_builds(home: Home) -> None:
-    """Starts a pass and ends its process, not that of dbt below it, by SIGKILL."""
+    """Starts a pass over everything and ends its process, not dbt's below it, by SIGKILL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "msgmetrics.cli", "run"],
+        [sys.executable, "-m", "msgmetrics.cli", "run", "--full-refresh"],
         env=home.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -244,16 +260,47 @@ def test_an_unusable_setting_is_one_sentence(tmp_path, variable: str, value: str
     assert done.returncode == 2 and variable in done.stderr and "Traceback" not in done.stderr
 
 
-_RUNS_AND_SCHEDULES = """
+_REPOSITORY = """
 {
   repositoriesOrError {
     ... on RepositoryConnection {
-      nodes { jobs { name } schedules { name scheduleState { status } } }
+      nodes {
+        jobs { name }
+        schedules { name scheduleState { status } }
+        sensors { name sensorState { status } }
+      }
     }
   }
-  runsOrError(limit: 50) { ... on Runs { results { status jobName } } }
 }
 """
+_RUNS = """
+query ($filter: RunsFilter) {
+  runsOrError(filter: $filter, limit: 50) {
+    ... on Runs { results { runId status jobName tags { key value } } }
+  }
+}
+"""
+# What the button "Materialize" sends when days are chosen.
+_BACKFILL = """
+mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $backfillParams) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+
+
+_RESTATED = ("facts", "marts", "published")
+
+
+def _specs(home: Home) -> list[dg.AssetSpec]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MSGMETRICS_HOME", str(home.path))
+        from orchestration.definitions import defs
+
+        return defs.resolve_all_asset_specs()
 
 
 def _free_ports(count: int) -> list[int]:
@@ -266,15 +313,27 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _ask(url: str) -> dict | None:
-    with contextlib.suppress(httpx.TransportError, KeyError, ValueError):
-        answer = httpx.post(url, json={"query": _RUNS_AND_SCHEDULES}, timeout=60).json()
-        if answer["data"]["repositoriesOrError"].get("nodes"):
-            return answer["data"]
-    return None
+def _ask(url: str, query: str, **variables: object) -> dict:
+    body = {"query": query, "variables": variables}
+    answer = httpx.post(f"{url}/graphql", json=body, timeout=60).json()
+    assert "errors" not in answer, answer
+    return answer["data"]
 
 
-def test_dev_shows_the_runs_of_the_command_line_and_stops_cleanly(home: Home) -> None:
+def _until(seconds: float, look: Callable[[], object]) -> object:
+    """What `look` finds, as soon as it finds anything."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(httpx.TransportError, ValueError, duckdb.IOException):
+            if found := look():
+                return found
+        time.sleep(0.5)
+    raise AssertionError(f"nothing was found in {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def dev(home: Home) -> Iterator[tuple[str, str, int]]:
+    """URLs of Dagster's UI and of the endpoint, and the process that keeps both up."""
     ui, api = _free_ports(2)
     process = subprocess.Popen(
         [
@@ -285,28 +344,118 @@ def test_dev_shows_the_runs_of_the_command_line_and_stops_cleanly(home: Home) ->
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    url = f"http://127.0.0.1:{ui}"
     try:
-        until = time.monotonic() + 180
-        data = None
-        while data is None and time.monotonic() < until and process.poll() is None:
-            data = _ask(f"http://127.0.0.1:{ui}/graphql")
-            time.sleep(0.5)
-        assert data is not None
-        (repository,) = data["repositoriesOrError"]["nodes"]
-        assert "refresh" in {job["name"] for job in repository["jobs"]}
-        assert {s["name"]: s["scheduleState"]["status"] for s in repository["schedules"]} == {
-            "refresh_schedule": "RUNNING",
-            "nightly_schedule": "RUNNING",
-        }
-        runs = data["runsOrError"]["results"]
-        assert {"status": "SUCCESS", "jobName": "refresh"} in runs
-        assert httpx.get(f"http://127.0.0.1:{api}/readyz", timeout=30).status_code == 200
-        family = psutil.Process(process.pid).children(recursive=True)
+        _until(180, lambda: _ask(url, _REPOSITORY)["repositoriesOrError"].get("nodes"))
+        yield url, f"http://127.0.0.1:{api}", process.pid
     finally:
+        family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=120)
     _, alive = psutil.wait_procs(family, timeout=60)
     assert process.returncode == 0 and not alive
+
+
+def test_dev_shows_the_runs_of_the_command_line(home: Home, dev: tuple[str, str, int]) -> None:
+    ui, api, _ = dev
+    (repository,) = _ask(ui, _REPOSITORY)["repositoriesOrError"]["nodes"]
+    assert {"refresh", "backfill"} <= {job["name"] for job in repository["jobs"]}
+    assert {s["name"]: s["scheduleState"]["status"] for s in repository["schedules"]} == {
+        "refresh_schedule": "RUNNING",
+        "nightly_schedule": "RUNNING",
+    }
+    assert {s["name"]: s["sensorState"]["status"] for s in repository["sensors"]} == {
+        "landing_sensor": "RUNNING"
+    }
+    runs = _ask(ui, _RUNS)["runsOrError"]["results"]
+    assert ("SUCCESS", "refresh") in {(run["status"], run["jobName"]) for run in runs}
+    assert httpx.get(f"{api}/readyz", timeout=30).status_code == 200
+
+
+def test_the_backfill_button_recomputes_its_days_in_one_run_and_publishes(
+    home: Home, dev: tuple[str, str, int]
+) -> None:
+    ui, *_ = dev
+    before = home.published.resolve()
+    days = ["2026-05-03", "2026-05-04", "2026-05-05"]
+    keys = [spec.key for spec in _specs(home) if spec.key.path[0] in _RESTATED]
+    launched = _ask(
+        ui,
+        _BACKFILL,
+        backfillParams={
+            "assetSelection": [{"path": key.path} for key in keys],
+            "partitionNames": days,
+            "tags": [],
+        },
+    )["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    tag = {"key": "dagster/backfill", "value": launched["backfillId"]}
+
+    def ended() -> list[dict] | None:
+        runs = _ask(ui, _RUNS, filter={"tags": [tag]})["runsOrError"]["results"]
+        is_over = {run["status"] for run in runs} <= {"SUCCESS", "FAILURE", "CANCELED"}
+        return runs if is_over else None
+
+    def backfills() -> list[tuple]:
+        with duckdb.connect(str(home.path / "warehouse.duckdb"), read_only=True) as warehouse:
+            return warehouse.execute(
+                "select from_day::varchar, to_day::varchar from raw.batches "
+                "where cause = 'backfill' and from_day is not null"
+            ).fetchall()
+
+    (run,) = _until(240, ended)
+    assert run["status"] == "SUCCESS"
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    assert tags["dagster/asset_partition_range_start"] == days[0]
+    assert tags["dagster/asset_partition_range_end"] == days[-1]
+    assert home.published.resolve() != before
+    assert _until(120, backfills) == [(days[0], days[-1])]
+
+
+def test_runs_of_a_job_backfill_and_of_the_command_line_never_overlap(
+    home: Home, dev: tuple[str, str, int]
+) -> None:
+    ui, *_ = dev
+    days = [(datetime.now(UTC) - timedelta(days=back)).date().isoformat() for back in (1, 2)]
+    environment = home.environment(DAGSTER_HOME=str(home.path / "dagster"))
+    by_hand = subprocess.Popen(
+        [sys.executable, "-m", "msgmetrics.cli", "run"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    launched = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("dagster")), "job", "backfill", "--noprompt"),
+            *("-w", str(PROJECT_ROOT / "workspace.yaml"), "-j", "refresh"),
+            *("--partitions", ",".join(days)),
+        ],
+        env=environment,
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert launched.returncode == 0, launched.stderr
+    backfill = launched.stdout.split("backfill job `")[1].split("`")[0]
+
+    def ended() -> list[dict] | None:
+        tags = [{"key": "dagster/backfill", "value": backfill}]
+        runs = _ask(ui, _RUNS, filter={"tags": tags})["runsOrError"]["results"]
+        return runs if {run["status"] for run in runs} <= {"SUCCESS", "FAILURE"} else None
+
+    runs = _until(300, ended)
+    assert [run["status"] for run in runs] == ["SUCCESS", "SUCCESS"]
+    assert by_hand.wait(timeout=300) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home.path / "dagster"))
+        with dg.DagsterInstance.get() as instance:
+            held = []
+            for run in instance.get_runs(limit=3):
+                steps = instance.get_run_step_stats(run.run_id)
+                held.append((min(s.start_time for s in steps), max(s.end_time for s in steps)))
+    held.sort()
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(held)), held
 
 
 def test_a_failed_gate_leaves_the_last_snapshot_up_and_says_which_check(
@@ -315,13 +464,37 @@ def test_a_failed_gate_leaves_the_last_snapshot_up_and_says_which_check(
     for variable in [name for name in os.environ if name.startswith("MSGMETRICS_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("MSGMETRICS_HOME", str(home.path))
-    from orchestration.checks import published as gate
+    from orchestration.checks import expectations
     from orchestration.checks.expectations import Verdict
     from orchestration.passes import run_pass
 
     before = home.published.resolve()
     row = {"mart": "daily_by_channel", "metric": "TRAFFIC_DELIVERY_RATE", "highest": 1.5}
-    monkeypatch.setattr(gate, "judge_metrics", lambda bounds: Verdict(("a rule",), (row,)))
+    land_a_message(home)
+    monkeypatch.setattr(expectations, "judge_metrics", lambda bounds: Verdict(("a rule",), (row,)))
     with pytest.raises(UserError, match=r"metrics_are_possible of marts\.daily_by_channel failed"):
         run_pass(settings())
     assert home.published.resolve() == before
+
+
+def test_a_snapshot_alone_is_refused_where_no_check_has_judged_the_marts(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MSGMETRICS_HOME", str(home.path))
+    monkeypatch.setenv("DAGSTER_HOME", str(home.path / "dagster"))
+    from orchestration.definitions import defs
+
+    land_a_message(home)
+    before = home.published.resolve()
+    everything = defs.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.get() as instance:
+        ends = [
+            everything.execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey(key.split("/")) for key in keys],
+                partition_key="2026-05-05",
+                raise_on_error=False,
+            ).success
+            for keys in (["raw/messages", "raw/events", "raw/accounts"], ["published/snapshot"])
+        ]
+    assert ends == [True, False] and home.published.resolve() == before

@@ -1,6 +1,14 @@
+{{ config(
+    materialized='restated',
+    key='message_hash',
+    touched='touched_messages',
+    changes=true,
+    post_hook="create or replace table {{ this.schema }}.applied_error_codes as select * from {{ ref('error_codes') }}",
+) }}
+-- depends_on: {{ ref('touched_messages') }}
 with
 
-messages as (
+messages as not materialized (
 
     select
         *,
@@ -16,7 +24,7 @@ messages as (
 outcomes as (
 
     select
-        messages.message_id,
+        messages.*,
         coalesce(statuses.event_type, 'NONE') as event_type,
         case
             when not messages.is_outbound then 'DELIVERED_TO_HANDSET'
@@ -45,17 +53,12 @@ outcomes as (
 states as (
 
     select
-        messages.*,
-        outcomes.* exclude (message_id, first_delivered_at),
-        messages.is_outbound and outcomes.status_group = 'DELIVERED' as is_delivered,
-        messages.is_outbound and outcomes.status_group = 'REJECTED' as is_rejected,
-        messages.is_outbound and outcomes.event_type = 'DROPPED' as is_dropped,
-        case
-            when messages.is_outbound and outcomes.status_group = 'DELIVERED'
-                then outcomes.first_delivered_at
-        end as delivered_at
-    from messages
-    inner join outcomes on messages.message_id = outcomes.message_id
+        *,
+        is_outbound and status_group = 'DELIVERED' as is_delivered,
+        is_outbound and status_group = 'REJECTED' as is_rejected,
+        is_outbound and event_type = 'DROPPED' as is_dropped,
+        case when is_outbound and status_group = 'DELIVERED' then first_delivered_at end as delivered_at
+    from outcomes
 
 ),
 
@@ -137,5 +140,11 @@ select
     coalesce(clicks, 0)::integer as clicks,
     coalesce(distinct_urls, 0)::integer as distinct_urls,
     coalesce(is_unsubscribed, false)::integer as unsubscribed,
-    coalesce(is_complained, false)::integer as complained
+    coalesce(is_complained, false)::integer as complained,
+
+    ---------- by which a restatement finds them
+    message_hash,
+    case
+        when interaction_id is not null then {{ interaction_hash('account_key', 'interaction_id') }}
+    end as interaction_hash
 from durations

@@ -1,3 +1,5 @@
+{{ config(materialized='restated', key='message_hash', touched='touched_messages', changes=true) }}
+-- depends_on: {{ ref('touched_messages') }}
 with
 
 clicked as (
@@ -19,7 +21,8 @@ select
     clicked.url,
     messages.sent_at,
     1 as clicked_messages,
-    clicked.clicks
+    clicked.clicks,
+    messages.message_hash
 from clicked
-inner join {{ ref('fct_messages') }} as messages on clicked.message_id = messages.message_id
+inner join {{ ref('stg_messages') }} as messages on clicked.message_id = messages.message_id
 where messages.direction = 'OUTBOUND'

@@ -1,7 +1,2 @@
-select
-    date_trunc('minute', sent_at) as period_start,
-    account_key,
-    channel_code,
-    {{ summed_measures('channel') }}
-from {{ ref('fct_messages') }}
-group by all
+{{ config(materialized='mart', mart='channel', grain='minute') }}
+{{ sums('channel', 'minute', 'sent_at', ref('fct_messages')) }}

@@ -1,6 +1,6 @@
 with
 
-arrived as (
+arrived as not materialized (
 
     select
         account_key,
@@ -10,8 +10,8 @@ arrived as (
         coalesce(updated_at, timestamp '2000-01-01') as updated_at
     from {{ source('raw', 'accounts') }}
 
-)
-
-{{ latest_version('arrived', 'account_key', [
+){{ latest_version('arrived', source('raw', 'accounts'), 'account_key', 'account_key', [
     'updated_at', 'parent_account_key', 'name', 'plan',
 ]) }}
+
+select * from latest

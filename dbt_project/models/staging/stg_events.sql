@@ -1,6 +1,10 @@
+-- depends_on: {{ ref('touched_event_records') }}
+-- depends_on: {{ ref('touched_messages') }}
+{{ config(materialized='view') }}
+{%- set records = source('raw', 'events') if everything_is_touched() else ref('touched_event_records') %}
 with
 
-arrived as (
+arrived as not materialized (
 
     select
         events.event_id,
@@ -12,13 +16,19 @@ arrived as (
         case when events.event_type = 'BOUNCED' then events.bounce_type end as bounce_type,
         case when events.event_type = 'DROPPED' then coalesce(events.drop_reason, 'OTHER') end as drop_reason,
         case when events.event_type = 'CLICKED' then events.url end as url,
-        case when events.event_type = 'CLICKED' then coalesce(events.is_unsubscribe_link, false) end as is_unsubscribe_link
-    from {{ source('raw', 'events') }} as events
+        case when events.event_type = 'CLICKED' then coalesce(events.is_unsubscribe_link, false) end as is_unsubscribe_link,
+        events.message_hash,
+        events.event_hash
+    from {{ records }} as events
     inner join {{ ref('event_types') }} as event_types on events.event_type = event_types.event_type
 
-)
-
-{{ latest_version('arrived', 'event_id', [
+){{ latest_version('arrived', records, 'event_id', 'event_hash', [
     'message_id', 'event_type', 'occurred_at', 'status', 'error_code', 'bounce_type',
     'drop_reason', 'url', 'is_unsubscribe_link',
 ]) }}
+
+select * from latest
+{%- if not everything_is_touched() %}
+-- the version that counts of an event may be of a message that is not touched
+where message_hash in (select message_hash from {{ ref('touched_messages') }})
+{%- endif %}

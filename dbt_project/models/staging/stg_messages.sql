@@ -1,6 +1,9 @@
+-- depends_on: {{ ref('touched_message_records') }}
+{{ config(materialized='view') }}
+{%- set records = source('raw', 'messages') if everything_is_touched() else ref('touched_message_records') %}
 with
 
-arrived as (
+arrived as not materialized (
 
     select
         message_id,
@@ -26,14 +29,15 @@ arrived as (
         country_id,
         network_id,
         application_id,
-        entity_id
-    from {{ source('raw', 'messages') }}
+        entity_id,
+        message_hash
+    from {{ records }} as messages
 
-)
-
-{{ latest_version('arrived', 'message_id', [
+){{ latest_version('arrived', records, 'message_id', 'message_hash', [
     'updated_at', 'account_key', 'direction', 'channel_code', 'sent_at', 'sender', 'sender_type',
     'recipient', 'traffic_type', 'interaction_id', 'segments', 'cost_cents', 'currency',
     'communication_id', 'campaign_reference_id', 'country_id', 'network_id', 'application_id',
     'entity_id',
 ]) }}
+
+select * from latest

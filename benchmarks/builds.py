@@ -1,0 +1,78 @@
+"""Runs dbt builds as a pass runs them, in a process of its own each, and reads what they took."""
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from msgmetrics.settings import Settings
+from orchestration.dbt import PROFILES_DIR, dbt_environment, dbt_executable
+
+# What a model is for, by the name of it or of its folder.
+FIND, COMPUTE, FOLD, OTHER = "find", "compute", "fold", "other"
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build. seconds: of SQL, as dbt timed its nodes, by what they are for; wall: of the whole
+    process; peak: most memory that it held, in MiB."""
+
+    seconds: dict[str, float]
+    nodes: dict[str, float]
+    wall: float
+    peak: int
+
+    @property
+    def sql(self) -> float:
+        return sum(self.seconds.values())
+
+
+def build(warehouse: Path, *, seeds: bool, memory: str = "") -> Build:
+    """Builds every model, its tests left out.
+
+    Raises RuntimeError where a model fails.
+    """
+    settings = Settings(home=warehouse.parent, memory=memory)
+    target = warehouse.parent / "dbt"
+    kinds = ["test", "unit_test", *([] if seeds else ["seed"])]
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [
+            *(dbt_executable(), "--quiet", "build", "--exclude-resource-type", *kinds),
+            *("--project-dir", str(settings.dbt_project_dir), "--profiles-dir", str(PROFILES_DIR)),
+        ],
+        env={**os.environ, **dbt_environment(settings), "DBT_TARGET_PATH": str(target)},
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.monotonic() - started
+    if status != 0:
+        raise RuntimeError(f"the build of {warehouse} failed: see {target}")
+    seconds = dict.fromkeys((FIND, COMPUTE, FOLD, OTHER), 0.0)
+    nodes = {}
+    for result in json.loads((target / "run_results.json").read_text("utf-8"))["results"]:
+        name = result["unique_id"].split(".")[-1]
+        nodes[name] = _execution(result["timing"])
+        seconds[_purpose(name, settings)] += nodes[name]
+    return Build(seconds, nodes, wall, usage.ru_maxrss // 1024)
+
+
+def _execution(timing: list[dict]) -> float:
+    for phase in timing:
+        if phase["name"] == "execute":
+            start, end = (
+                datetime.fromisoformat(phase[key].rstrip("Z"))
+                for key in ("started_at", "completed_at")
+            )
+            return (end - start).total_seconds()
+    return 0.0
+
+
+def _purpose(name: str, settings: Settings) -> str:
+    found = list((settings.dbt_project_dir / "models").rglob(f"{name}.sql"))
+    folder = found[0].relative_to(settings.dbt_project_dir / "models").parts[0] if found else ""
+    if name in ("minutely",) or "_by_" in name and folder == "marts":
+        return FOLD
+    return {"restatement": FIND, "staging": COMPUTE, "facts": COMPUTE}.get(folder, OTHER)

@@ -1,0 +1,208 @@
+"""What a batch costs on a short and on a long history, as ratios taken in one run.
+
+Batches of new messages with their events, and late events for any message of the whole history, are
+built in turn on each history. Printed: seconds by purpose, rows, peak memory, and the ratios that
+matter: long against short history, and against a plain scan of raw records. Loading and publishing
+are not in it.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from time import monotonic
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.builds import COMPUTE, FIND, FOLD, OTHER, Build, build
+from benchmarks.history import write_batch, write_history
+
+BATCH = 100_000
+_SCANNED = 10_000_000
+
+
+@dataclass
+class History:
+    """A warehouse with that many messages of history, and what was measured on it."""
+
+    messages: int
+    path: Path
+    refresh: Build | None = None
+    batches: list[Build] = field(default_factory=list)
+    touched: list[int] = field(default_factory=list)
+    changes: list[int] = field(default_factory=list)
+    parts: list[int] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return f"{self.messages / 1e6:g}M"
+
+    def open(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(str(self.path))
+        connection.execute("set preserve_insertion_order = false")
+        return connection
+
+
+def run(folder: Path, millions: list[float], batches: int, console: Console, memory: str) -> None:
+    """Makes the histories that are not there yet, measures, prints."""
+    histories = [
+        History(round(size * 1e6), folder / f"{size:g}M" / "warehouse.duckdb") for size in millions
+    ]
+    for history in histories:
+        _prepare(history, console, memory)
+    scans = []
+    for number in range(batches):
+        for history in histories:
+            with history.open() as connection:
+                write_batch(connection, history.messages, number, BATCH)
+            scans.append(_scan(histories[0]))
+            history.batches.append(build(history.path, seeds=False, memory=memory))
+            _count(history)
+            console.print(
+                f"batch {number + 1} on {history.name}: {history.batches[-1].sql:.1f} s of SQL"
+            )
+    scan = median(scans)
+    console.print(_table(histories, scan))
+    for sentence in _ratios(histories, scan):
+        console.print(sentence)
+    for sentence in _differences(histories[0], memory):
+        console.print(sentence)
+
+
+def _prepare(history: History, console: Console, memory: str) -> None:
+    history.path.parent.mkdir(parents=True, exist_ok=True)
+    history.path.unlink(missing_ok=True)
+    started = monotonic()
+    with history.open() as connection:
+        write_history(connection, history.messages)
+    written = monotonic() - started
+    history.refresh = build(history.path, seeds=True, memory=memory)
+    console.print(
+        f"history {history.name}: written in {written:.0f} s; first build "
+        f"{history.refresh.sql:.0f} s of SQL, peak {history.refresh.peak:,} MiB"
+    )
+
+
+def _scan(history: History) -> float:
+    """Seconds to read every column of this history's raw messages and events once."""
+    with history.open() as connection:
+        started = monotonic()
+        for table in ("messages", "events"):
+            columns = connection.execute(f"describe raw.{table}").fetchall()
+            least = ", ".join(f"min({name})" for name, *_ in columns)
+            connection.execute(f"select {least} from raw.{table}").fetchall()
+        return monotonic() - started
+
+
+def _count(history: History) -> None:
+    with history.open() as connection:
+        (batch,) = connection.execute("select max(batch_id) from raw.batches").fetchone()
+        (touched,) = connection.execute(
+            "select count(*) from restatement.touched_messages"
+        ).fetchone()
+        (changes,) = connection.execute(
+            "select count(*) from facts.fct_messages_changes where batch_id = ?", [batch]
+        ).fetchone()
+        tables = connection.execute(
+            "select table_name from information_schema.tables where table_schema = 'parts'"
+        ).fetchall()
+        parts = sum(
+            connection.execute(
+                f"select count(*) from parts.{name} where batch_id = ?", [batch]
+            ).fetchone()[0]
+            for (name,) in tables
+        )
+    history.touched.append(touched)
+    history.changes.append(changes)
+    history.parts.append(parts)
+
+
+def _of(history: History, purpose: str) -> float:
+    return median(batch.seconds[purpose] for batch in history.batches)
+
+
+def _sql(history: History) -> float:
+    return median(batch.sql for batch in history.batches)
+
+
+def _table(histories: list[History], scan: float) -> Table:
+    table = Table(title=f"A batch of {BATCH:,} messages; medians of {len(histories[0].batches)}")
+    table.add_column("what")
+    for history in histories:
+        table.add_column(f"{history.name} history", justify="right")
+    rows = {
+        "messages touched": lambda h: f"{median(h.touched):,.0f}",
+        "rows of changes written": lambda h: f"{median(h.changes):,.0f}",
+        "rows of marts written": lambda h: f"{median(h.parts):,.0f}",
+        "find what is touched, s": lambda h: f"{_of(h, FIND):.2f}",
+        "compute and compare, s": lambda h: f"{_of(h, COMPUTE):.2f}",
+        "fold all marts, s": lambda h: f"{_of(h, FOLD):.2f}",
+        "other models, s": lambda h: f"{_of(h, OTHER):.2f}",
+        "SQL in all, s": lambda h: f"{_sql(h):.2f}",
+        "wall of the dbt process, s": lambda h: f"{median(b.wall for b in h.batches):.1f}",
+        "peak memory, MiB": lambda h: f"{max(b.peak for b in h.batches):,}",
+        "first build, SQL s": lambda h: f"{h.refresh.sql:.1f}",
+        "first build, peak MiB": lambda h: f"{h.refresh.peak:,}",
+    }
+    for what, value in rows.items():
+        table.add_row(what, *(value(history) for history in histories))
+    table.add_row(f"plain scan of {histories[0].name} and events, s", f"{scan:.2f}")
+    return table
+
+
+def _ratios(histories: list[History], scan: float) -> list[str]:
+    short, long = histories[0], histories[-1]
+    scan_of_ten = scan * _SCANNED / short.messages
+    scaled = "" if short.messages == _SCANNED else f" (the scan of {short.name}, scaled)"
+    found = _of(long, FIND) + _of(long, COMPUTE)
+    sentences = [
+        f"find and compute at {long.name} / scan of 10M{scaled}: {found / scan_of_ten:.2f}",
+        f"fold all marts at {long.name} / scan of 10M{scaled}: {_of(long, FOLD) / scan_of_ten:.2f}",
+        f"batch / full refresh at {long.name}, whose days it all touches: "
+        f"{_sql(long) / long.refresh.sql:.3f}",
+    ]
+    if long is not short:
+        sentences += [
+            f"SQL of the batch, {long.name} / {short.name}: {_sql(long) / _sql(short):.2f}",
+            f"messages touched, {long.name} / {short.name}: "
+            f"{median(long.touched) / median(short.touched):.4f}",
+            f"rows of changes, {long.name} / {short.name}: "
+            f"{median(long.changes) / median(short.changes):.4f}",
+        ]
+    return sentences
+
+
+def _differences(history: History, memory: str) -> list[str]:
+    """Rows that the batches left otherwise than a full build of the same records does."""
+    with history.open() as connection:
+        other = history.path.with_name("refreshed") / "warehouse.duckdb"
+        other.parent.mkdir(exist_ok=True)
+        other.unlink(missing_ok=True)
+        connection.execute(f"attach '{other}' as refreshed")
+        connection.execute("create schema refreshed.raw")
+        for table in ("messages", "events", "accounts", "batches", "files"):
+            connection.execute(f"create table refreshed.raw.{table} as from raw.{table}")
+        connection.execute("detach refreshed")
+    build(other, seeds=True, memory=memory)
+    unlike = 0
+    with history.open() as connection:
+        connection.execute(f"attach '{other}' as refreshed (read_only)")
+        (held,) = connection.execute("select current_database()").fetchone()
+        tables = connection.execute(
+            "select table_schema, table_name from information_schema.tables "
+            "where table_catalog = $held and table_schema = 'marts'",
+            {"held": held},
+        ).fetchall()
+        tables += [("facts", "fct_messages"), ("facts", "fct_url_clicks")]
+        for schema, name in tables:
+            one, two = f"{held}.{schema}.{name}", f"refreshed.{schema}.{name}"
+            for left, right in ((one, two), (two, one)):
+                (rows,) = connection.execute(
+                    f"select count(*) from (from {left} except all from {right})"
+                ).fetchone()
+                unlike += rows
+    return [
+        f"incremental against full refresh at {history.name}, {len(tables)} tables, both ways: "
+        f"{unlike:,} rows differ"
+    ]

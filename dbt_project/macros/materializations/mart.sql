@@ -1,0 +1,104 @@
+{#- A mart: a table of parts, which only ever grows, and over it the view that readers see. A run adds
+    what the changes since its mark sum to, keyed as the mart is; the view sums all parts of a key and
+    divides. Nothing is looked up and nothing is updated, so a run costs what it changes, and rows
+    appended in one transaction with the mark are there once. A mart is made anew from the facts when
+    these were, when its own definition has changed, and when the changes it needs are gone. The days
+    of a backfill are replaced by sums of the facts. -#}
+
+{% materialization mart, adapter='duckdb' -%}
+    {%- set mart = config.get('mart') or this.identifier.split('_by_')[1] -%}
+    {%- set grain = config.require('grain') -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set parts = mart_parts(this.identifier) -%}
+    {%- set facts = 'fct_url_clicks' if mart == 'url' else 'fct_messages' -%}
+    {%- set counted = mark_of(facts) -%}
+    {%- set mark = mark_of(this.identifier) -%}
+    {%- set definition = local_md5(sums(mart, grain, 'sent_at', 'facts')) -%}
+    {%- set days = backfilled_days(mark.batch_id, counted.batch_id) if mark else none -%}
+    {%- set folded_upto = mark_of(facts ~ '_changes') -%}
+    {%- set is_made_anew = mark is none
+        or mark.definition != definition
+        or mark.rebuilt_batch_id < counted.rebuilt_batch_id
+        or (folded_upto and mark.batch_id < folded_upto.batch_id)
+        or days is none
+        or not table_exists('parts', this.identifier) -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {%- call statement('main') -%}
+        {%- if is_made_anew -%}
+            create or replace table {{ parts }} as
+            select {{ counted.batch_id }}::integer as batch_id, *
+            from (
+                {%- if grain == 'day' -%}
+                {{ sums(mart, grain, 'period_start', mart_parts('hourly_by_' ~ mart)) }}
+                {%- else -%}
+                {{ sums(mart, grain, 'sent_at', held(facts)) }}
+                {%- endif -%}
+            ) as sums;
+            {{ set_mark(this.identifier, counted.batch_id, counted.batch_id, definition) }}
+        {%- elif mark.batch_id < counted.batch_id -%}
+            {%- if days %}
+            delete from {{ parts }} where {{ in_days('period_start', days) }};
+            {%- endif %}
+            insert into {{ parts }}
+            select {{ counted.batch_id }} as batch_id, *
+            from ({{ sums(mart, grain, 'sent_at', restated_facts(facts, mark.batch_id, days)) }}) as sums
+            where {% for measure in mart_measures(mart) %}{{ measure.name }} <> 0{{ " or " if not loop.last }}{% endfor %};
+            {{ set_mark(this.identifier, counted.batch_id, mark.rebuilt_batch_id, definition) }}
+        {%- else -%}
+            select 'nothing has changed'
+        {%- endif -%}
+    {%- endcall -%}
+    {%- call statement('view') -%}
+        {%- if existing is not none and not existing.is_view %}
+        drop table {{ this }};
+        {%- endif %}
+        create or replace view {{ this }} as {{ mart_of_parts(mart, parts, with_metrics=grain != 'minute') }}
+    {%- endcall -%}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [this.incorporate(type='view')]}) }}
+{%- endmaterialization %}
+
+
+{% macro mart_parts(name) -%}
+    {{ return(api.Relation.create(database=target.database, schema='parts', identifier=name)) }}
+{%- endmacro %}
+
+
+{% macro restated_facts(facts, after, days) -%}
+    (
+        select * exclude (batch_id, after_batch_id, sign)
+        from {{ held(facts ~ '_changes') }}
+        where batch_id > {{ after }} and not {{ in_days('sent_at', days) }}
+        {%- if days %}
+        union all by name
+        select * from {{ held(facts) }} where {{ in_days('sent_at', days) }}
+        {%- endif %}
+    )
+{%- endmacro %}
+
+
+{% macro mart_of_parts(mart, parts, with_metrics) -%}
+with
+
+measures as (
+
+    select
+        period_start,
+        {%- for column in mart_keys(mart) %}
+        {{ column }},
+        {%- endfor %}
+        {{ summed_measures(mart) }}
+    from {{ parts }}
+    group by period_start, {{ mart_keys(mart) | join(', ') }}
+    having {{ "sum(clicked_messages)" if mart == 'url' else "sum(messages_out) + sum(messages_in)" }} > 0
+
+)
+
+{{ named_metrics(mart) if with_metrics else 'select * from measures' }}
+{%- endmacro %}

@@ -1,0 +1,113 @@
+{#- A table of which a run replaces what the touched messages have there, and nothing else. The model
+    selects the new rows of all that is touched. Of these and the held ones only the difference is
+    written, here and, as signed rows, into <table>_changes; the mark goes with them. One transaction:
+    a run that is killed has done all of it or nothing.
+
+    key: the column by which held rows are found, a hash that several ids may share.
+    touched: the relation that lists the touched keys; without it, those of the new rows.
+    changes: whether signed rows are kept. -#}
+
+{% materialization restated, adapter='duckdb' -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set window = restatement() -%}
+    {%- set changes = this.incorporate(path={'identifier': this.identifier ~ '_changes'}) -%}
+    {%- set key = config.require('key') -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {%- set mark = mark_of(this.identifier) -%}
+    {%- set ns = namespace(is_alike=false) -%}
+    {%- if existing is not none and existing.is_table and mark is not none -%}
+        {%- call statement('new_rows') -%}
+            create or replace temp table restated_new as {{ sql }}
+        {%- endcall -%}
+        {%- set ns.is_alike = columns_of('temp', 'main', 'restated_new')
+            == columns_of(this.database, this.schema, this.identifier) -%}
+    {%- endif -%}
+
+    {%- call statement('main') -%}
+        {%- if ns.is_alike -%}
+            {{ difference_applied(this, changes, window, mark.batch_id, key, config.get('touched'), config.get('changes', false)) }}
+            {{ set_mark(this.identifier, window.upto, mark.rebuilt_batch_id, definition_of_outcomes()) }}
+        {%- else -%}
+            drop table if exists {{ this }};
+            drop table if exists {{ changes }};
+            create table {{ this }} as
+            select * from ({{ sql }}) as model;
+            {%- if config.get('changes', false) %}
+            create table {{ changes }} as
+            select 0::integer as batch_id, 0::integer as after_batch_id, 0::tinyint as sign, * from {{ this }} limit 0;
+            {%- endif %}
+            {{ set_mark(this.identifier, window.upto, window.upto, definition_of_outcomes()) }}
+        {%- endif -%}
+    {%- endcall -%}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {%- if not ns.is_alike -%}
+        {%- do persist_docs(this.incorporate(type='table'), model) -%}
+    {%- endif -%}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [this.incorporate(type='table')]}) }}
+{%- endmaterialization %}
+
+
+{% macro difference_applied(relation, changes, window, after, key, touched, keeps_changes) -%}
+    {%- set columns = columns_of(relation.database, relation.schema, relation.identifier) | map('first') | list -%}
+    {%- set measures = var('measures') | map(attribute='name') | list -%}
+    {%- if window.everything -%}
+    create or replace temp table restated_held as select rowid as row_id, * from {{ relation }};
+    {%- else -%}
+    create or replace temp table restated_positions as
+    {{ positions(relation, ref(touched) if touched else '(select distinct ' ~ key ~ ' from restated_new)', key) }};
+    {{ find_by_position(true) }};
+    create or replace temp table restated_held as
+    {{ records_at(relation, 'restated_positions', 'rowid as row_id, *') }};
+    {{ find_by_position(false) }};
+    drop table restated_positions;
+    {%- endif %}
+    create or replace temp table restated_added as
+    select * from restated_new except all select * exclude (row_id) from restated_held;
+    create or replace temp table restated_removed as
+    select * exclude (row_id) from restated_held except all select * from restated_new;
+    {%- if keeps_changes %}
+    insert into {{ changes }} by name
+    select {{ window.upto }} as batch_id, {{ after }} as after_batch_id, 1 as sign, * from restated_added
+    union all by name
+    select
+        {{ window.upto }} as batch_id,
+        {{ after }} as after_batch_id,
+        -1 as sign,
+        * replace (
+            {%- for column in columns if column in measures %}
+            {{ ", " if not loop.first }}-{{ column }} as {{ column }}
+            {%- endfor %}
+        )
+    from restated_removed;
+    {%- endif %}
+    delete from {{ relation }}
+    where rowid in (
+        select held.row_id
+        from restated_held as held
+        semi join restated_removed as removed
+            on {% for column in columns %}held.{{ column }} is not distinct from removed.{{ column }}{{ " and " if not loop.last }}{% endfor %}
+    );
+    insert into {{ relation }} select * from restated_added;
+    drop table restated_new;
+    drop table restated_held;
+    drop table restated_added;
+    drop table restated_removed;
+{%- endmacro %}
+
+
+{% macro columns_of(database, schema, name) -%}
+    {%- set found = [] -%}
+    {%- for row in run_query(
+        "select column_name, data_type from duckdb_columns() where database_name = '" ~ database
+        ~ "' and schema_name = '" ~ schema ~ "' and table_name = '" ~ name ~ "' order by column_index"
+    ).rows -%}
+        {%- do found.append((row[0], row[1])) -%}
+    {%- endfor -%}
+    {{ return(found) }}
+{%- endmacro %}

@@ -1,0 +1,187 @@
+{#- What a run restates: which batches it takes in, and where their records are. How the difference
+    is applied stands in materializations/. -#}
+
+{% macro begin_restatement() -%}
+    {#- Settled once, at the start of a run, for all its models and tests. -#}
+    {%- if not execute or flags.WHICH not in ('build', 'run') -%}
+        {{ return('') }}
+    {%- endif -%}
+    {%- do run_query(create_marks()) -%}
+    {%- set upto = run_query('select coalesce(max(batch_id), 0) from raw.batches').rows[0][0] -%}
+    {%- set restated = graph.nodes.values()
+        | selectattr('resource_type', 'equalto', 'model')
+        | selectattr('config.materialized', 'equalto', 'restated')
+        | map(attribute='name') | list -%}
+    {%- set after = run_query(
+        "select case when count(*) = " ~ restated | length ~ " then min(batch_id) end from facts.marks"
+        ~ " where relation in ('" ~ restated | join("', '") ~ "')"
+        ~ " and definition = '" ~ definition_of_outcomes() ~ "'"
+    ).rows[0][0] -%}
+    {%- set days = backfilled_days(after, upto) if after is not none else none -%}
+    create or replace table facts.restatement as
+    select
+        {{ (days is none) | lower }} as everything,
+        {{ after if after is not none else 'null' }}::integer as after_batch_id,
+        {{ upto }}::integer as upto_batch_id;
+    comment on table facts.restatement is 'What the last run restated: the batches above one, up to another. One row.';
+{%- endmacro %}
+
+
+{% macro restatement() -%}
+    {%- if not execute or not table_exists('facts', 'restatement') -%}
+        {{ return({'everything': true, 'after': 0, 'upto': 0, 'days': []}) }}
+    {%- endif -%}
+    {%- set row = run_query('select everything, coalesce(after_batch_id, 0), upto_batch_id from facts.restatement').rows[0] -%}
+    {{ return({
+        'everything': row[0],
+        'after': row[1],
+        'upto': row[2],
+        'days': [] if row[0] else backfilled_days(row[1], row[2]),
+    }) }}
+{%- endmacro %}
+
+
+{% macro everything_is_touched() -%}
+    {{ return(restatement().everything) }}
+{%- endmacro %}
+
+
+{% macro backfilled_days(after, upto) -%}
+    {%- set days = [] -%}
+    {%- for row in run_query(
+        "select from_day::varchar, to_day::varchar from raw.batches where cause = 'backfill' and batch_id > "
+        ~ after ~ " and batch_id <= " ~ upto
+    ).rows -%}
+        {%- if row[0] is none -%}
+            {{ return(none) }}
+        {%- endif -%}
+        {%- do days.append((row[0], row[1])) -%}
+    {%- endfor -%}
+    {{ return(days) }}
+{%- endmacro %}
+
+
+{% macro in_days(column, days) -%}
+    (
+    {%- for first, last in days %}
+        ({{ column }} >= date '{{ first }}' and {{ column }} < date '{{ last }}' + interval 1 day)
+        {{- " or" if not loop.last }}
+    {%- else %}
+        false
+    {%- endfor %}
+    )
+{%- endmacro %}
+
+
+{% macro arrived(window) -%}
+    batch_id > {{ window.after }} and batch_id <= {{ window.upto }}
+{%- endmacro %}
+
+
+{% macro positions(relation, touched, key) -%}
+    {#- Where the rows of these keys are. Scattered are the oldest, as many as still leave half of the
+        table's vectors unread. -#}
+    select
+        row_id,
+        row_number() over (order by row_id) <= least(max(row_id) over () // 4096, {{ most_scattered() }}) as is_scattered
+    from (
+        select rowid as row_id
+        from {{ relation }}
+        semi join {{ touched }} as touched using ({{ key }})
+    ) as positions
+{%- endmacro %}
+
+
+{% macro records_at(relation, positions, columns='*') -%}
+    {#- DuckDB reads what lies between the first and the last position, unless they are few enough for a
+        list. So the scattered old rows are found by such a list, the recent ones by their range. -#}
+    select {{ columns }} from {{ relation }}
+    where rowid in (select row_id from {{ positions }} where is_scattered)
+    union all
+    select {{ columns }} from {{ relation }}
+    where rowid in (select row_id from {{ positions }} where not is_scattered)
+{%- endmacro %}
+
+
+{% macro most_scattered() -%}
+    20000
+{%- endmacro %}
+
+
+{% macro find_by_position(is_on) -%}
+    {#- For the statement that reads positions alone: in any other such lists cost more than they save. -#}
+    {{ "set dynamic_or_filter_threshold = " ~ most_scattered() if is_on else "reset dynamic_or_filter_threshold" }}
+{%- endmacro %}
+
+
+{% macro held(name) -%}
+    {#- What the last run left of a model that is made later in this one. No ref: it would be a cycle. -#}
+    {{ return(api.Relation.create(database=target.database, schema='facts', identifier=name)) }}
+{%- endmacro %}
+
+
+{% macro interaction_hash(account_key, interaction_id) -%}
+    md5_number(length({{ account_key }}) || ':' || {{ account_key }} || {{ interaction_id }})
+{%- endmacro %}
+
+
+{% macro table_exists(schema, name) -%}
+    {{ return(execute and run_query(
+        "select count(*) from information_schema.tables where table_catalog = current_database()"
+        ~ " and table_schema = '" ~ schema ~ "' and table_name = '" ~ name ~ "'"
+    ).rows[0][0] > 0) }}
+{%- endmacro %}
+
+
+{% macro definition_of_outcomes() -%}
+    {{ return(env_var('MSGMETRICS_DEFINITION', '')) }}
+{%- endmacro %}
+
+
+{% macro create_marks() -%}
+    create schema if not exists facts;
+    create schema if not exists parts;
+    create table if not exists facts.marks (
+        relation varchar,
+        batch_id integer,
+        previous_batch_id integer,
+        rebuilt_batch_id integer,
+        definition varchar
+    );
+    comment on table facts.marks is
+        'How far each restated table and mart has come: written with its rows, in one transaction.';
+{%- endmacro %}
+
+
+{% macro set_mark(relation, batch_id, rebuilt_batch_id, definition) -%}
+    insert into facts.marks (relation)
+    select '{{ relation }}' where '{{ relation }}' not in (select relation from facts.marks);
+    update facts.marks
+    set
+        previous_batch_id = case when batch_id < {{ batch_id }} then batch_id else previous_batch_id end,
+        batch_id = {{ batch_id }},
+        rebuilt_batch_id = {{ rebuilt_batch_id }},
+        definition = '{{ definition }}'
+    where relation = '{{ relation }}';
+{%- endmacro %}
+
+
+{% macro mark_of(relation) -%}
+    {%- set rows = run_query(
+        "select batch_id, rebuilt_batch_id, definition from facts.marks where relation = '" ~ relation ~ "'"
+    ).rows -%}
+    {%- if rows | length == 0 -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {{ return({'batch_id': rows[0][0], 'rebuilt_batch_id': rows[0][1], 'definition': rows[0][2]}) }}
+{%- endmacro %}
+
+
+{% macro restated_rows(name) -%}
+    {#- For tests of what a run wrote, so that they cost no more than that. -#}
+    {%- set mark = mark_of(name) if execute and table_exists('facts', 'marks') else none -%}
+    {%- if mark is none or mark.rebuilt_batch_id == mark.batch_id -%}
+        {{ return(ref(name)) }}
+    {%- endif -%}
+    (select * exclude (batch_id, after_batch_id, sign) from {{ held(name ~ '_changes') }} where batch_id = {{ mark.batch_id }} and sign = 1)
+{%- endmacro %}

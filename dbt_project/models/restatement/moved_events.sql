@@ -1,0 +1,9 @@
+-- depends_on: {{ ref('arrived_event_versions') }}
+-- depends_on: {{ source('raw', 'events') }}
+-- Events whose versions name different messages.
+{{ config(materialized='restated', key='event_hash') }}
+select distinct
+    event_hash,
+    message_hash
+from {{ source('raw', 'events') if everything_is_touched() else ref('arrived_event_versions') }}
+qualify min(message_hash) over (partition by event_hash) <> max(message_hash) over (partition by event_hash)

@@ -1,0 +1,54 @@
+"""How a step of a run fails: whether trying again may help, and what it left behind.
+
+No step lives here. What a failed run says at the command line lives in `passes.py`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from msgmetrics.errors import UserError
+from msgmetrics.settings import Settings
+from orchestration.restatement import unpublished
+from orchestration.warehouse import warehouse
+
+# Ten seconds, thirty, seventy: a full disk or a file that somebody else has open may pass.
+TRIED_AGAIN = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
+
+
+@contextmanager
+def explained(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[None]:
+    """Makes of an exception a failure that says what is loaded but not published yet.
+
+    What a user has to mend is not tried again, nor is a failure that says so itself.
+    """
+    try:
+        yield
+    except dg.Failure:
+        _tell_what_is_left(context, settings)
+        raise
+    except UserError as error:
+        left = _tell_what_is_left(context, settings)
+        raise dg.Failure(str(error), metadata=left, allow_retries=False) from error
+    except Exception as error:
+        left = _tell_what_is_left(context, settings)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise dg.Failure(lines[0], metadata=left) from error
+
+
+def _tell_what_is_left(
+    context: dg.AssetExecutionContext, settings: Settings
+) -> dict[str, dg.MetadataValue]:
+    """Logs, and returns as metadata, which batches wait for the next run."""
+    try:
+        with warehouse(settings, read_only=True) as connection:
+            batches = unpublished(connection, settings)
+    except Exception as error:  # the failure is told in any case
+        context.log.warning(f"What is left could not be found out: {error}")
+        return {}
+    if batches:
+        context.log.warning(
+            f"Not published yet: {'; '.join(batches)}. Nothing is lost: the next run goes on here."
+        )
+    return {"not_published_yet": dg.MetadataValue.json(batches)}

@@ -1,0 +1,85 @@
+"""Judged records on their way: from the temp table `arrived` into the raw tables and quarantine.
+
+Whoever fills `arrived` (with `records.judged_sql`) also opens the transaction.
+"""
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from orchestration.loading import readers, records
+from orchestration.loading.records import Stream, judged_sql, streams
+from orchestration.warehouse import LOOK_UP_HASHES, look_up_hash
+
+
+def rules() -> str:
+    """A fingerprint of all that decides whether a record is valid, and as what it is read.
+
+    It changes with the reference data and the release; that a record might be judged otherwise is
+    all that a change means.
+    """
+    sql = [judged_sql(stream, "") for stream in streams().values()]
+    code = [Path(module.__file__ or "").read_text("utf-8") for module in (readers, records)]
+    parts = "\0".join([duckdb.__version__, *sql, *code])
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def insert_valid(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, *, batch_id: int, file_ids: list[int]
+) -> None:
+    """The valid records of these files, into the stream's raw table."""
+    names = ", ".join(stream.field_names)
+    hashes = LOOK_UP_HASHES[stream.name]
+    hash_names = "".join(f", {name}" for name in hashes)
+    hash_values = "".join(f", {look_up_hash(column)}" for column in hashes.values())
+    connection.execute(
+        f"insert into raw.{stream.name} ({names}, extra, file_id, batch_id{hash_names}) "
+        f"select {names}, extra, file_id, $batch_id{hash_values} from arrived "
+        "where reason is null and list_contains($file_ids::integer[], file_id)",
+        {"batch_id": batch_id, "file_ids": file_ids},
+    )
+
+
+def insert_refused(
+    connection: duckdb.DuckDBPyConnection,
+    stream: Stream,
+    path: str,
+    *,
+    batch_id: int,
+    now: datetime,
+    latest: datetime,
+) -> None:
+    """The refused records, each as an open entry; `path` is their file's."""
+    connection.execute(
+        f"""
+        insert into raw.quarantine (
+            quarantine_id, file_id, stream, path, row_number, raw_text, reason, batch_id,
+            quarantined_at, record_id, version, valid_from, judged_by
+        )
+        select
+            (select coalesce(max(quarantine_id), 0) from raw.quarantine)
+            + row_number() over (order by row_number),
+            file_id, $stream, $path, row_number, raw, reason, $batch_id,
+            $now, {stream.key}, {readable_version(stream)}, valid_from, $rules
+        from arrived
+        where reason is not null
+        """,
+        {
+            "stream": stream.name,
+            "path": path,
+            "batch_id": batch_id,
+            "now": now,
+            "latest": latest,
+            "rules": rules(),
+        },
+    )
+
+
+def readable_version(stream: Stream) -> str:
+    """SQL over `arrived`: a refused record's version, null where it cannot be relied upon.
+
+    One that lies too far ahead is taken for a slip: the record put right will have an earlier one.
+    """
+    return f"case when {stream.version()} <= $latest::timestamp then {stream.version()} end"

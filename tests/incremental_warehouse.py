@@ -1,0 +1,93 @@
+"""Warehouses in a file, built by dbt itself batch after batch, as a pass builds them.
+
+`definitions_of` computes from the same raw records what every table must hold by its definition:
+the project's SELECTs over everything, without any of the ways in which a change is applied.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+from compiled import PROJECT, build_models, create_seeds
+from dbt.cli.main import dbtRunner
+from hostile import NOW
+from small_warehouse import Row, rows_of, table_names
+
+from msgmetrics.settings import Settings
+from orchestration.loading.loader import Loader, LoadReport
+
+# Tables that hold more than the touched part of a run.
+STATE = {
+    "facts": ("fct_messages", "fct_url_clicks", "waiting_events"),
+    "restatement": ("moved_events",),
+}
+
+
+class IncrementalWarehouse:
+    """One warehouse file with its landing zone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings(home=folder / "home", landing=folder / "landing")
+        self.settings.landing_path.mkdir(parents=True, exist_ok=True)
+        self.settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
+        self._artefacts = folder / "dbt"
+        self._has_seeds = False
+
+    @contextmanager
+    def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with duckdb.connect(str(self.settings.warehouse_path)) as connection:
+            yield connection
+
+    def load(self) -> LoadReport:
+        with self.connection() as connection:
+            return Loader(connection, self.settings, now=NOW, as_of=NOW).load()
+
+    def build(self, definition: str = "as released") -> None:
+        """What a pass does after loading, its checks left out."""
+        os.environ["MSGMETRICS_WAREHOUSE"] = str(self.settings.warehouse_path)
+        os.environ["MSGMETRICS_DEFINITION"] = definition
+        kinds = ["test", "unit_test", *(["seed"] if self._has_seeds else [])]
+        folder = str(self._artefacts)
+        result = dbtRunner().invoke(
+            [
+                *("build", "--quiet", "--exclude-resource-type", *kinds),
+                *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
+                *("--target-path", folder, "--log-path", folder),
+            ]
+        )
+        broken = {one.node.name: one.message for one in result.result if one.status != "success"}
+        assert result.success, next(iter(broken.items()))
+        self._has_seeds = True
+
+    def held(self) -> dict[str, list[Row]]:
+        """Every row of every table that a run restates, and of every mart."""
+        with self.connection() as connection:
+            return _held(connection)
+
+
+def _held(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Row]]:
+    tables = [f"{schema}.{name}" for schema, names in STATE.items() for name in names]
+    tables += [f"marts.{name}" for name in table_names(connection, "marts")]
+    return {table: rows_of(connection, table) for table in tables}
+
+
+def definitions_of(warehouse: IncrementalWarehouse) -> dict[str, list[Row]]:
+    """What `held` must return, by definition."""
+    with warehouse.connection() as connection:
+        connection.execute("attach ':memory:' as memory")
+        (held,) = connection.execute("select current_database()").fetchone()
+        connection.execute("use memory")
+        try:
+            create_seeds(connection)
+            connection.execute("create schema raw")
+            for name in ("messages", "events", "accounts", "batches", "files"):
+                connection.execute(f"create table raw.{name} as from {held}.raw.{name}")
+            build_models(connection)
+            return _held(connection)
+        finally:
+            connection.execute(f"use {held}")
+            connection.execute("detach memory")

@@ -1,0 +1,94 @@
+"""Kills dbt builds: forks one child a kill point, lets another finish, and says what happened.
+
+Run as a program, so that the tests' own process, with its DuckDB threads, is not the one that
+forks: `python killed_builds.py WORK POINT ...`. WORK/template/warehouse.duckdb is what every build
+starts from; WORK/<number>/warehouse.duckdb is what the kill at that point and the next build leave.
+A point is `<statement>:<before|inside|after>`, or `none` for an undisturbed build. Prints a JSON
+object a point. What must hold afterwards is the tests' matter.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from dbt.adapters.duckdb.environments import local
+from dbt.cli.main import dbtRunner
+
+PROJECT = Path(__file__).parents[1] / "dbt_project"
+
+
+def arguments(command: str, folder: Path) -> list[str]:
+    return [
+        *(command, "--quiet", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
+        *("--target-path", str(folder / "dbt"), "--log-path", str(folder / "dbt")),
+        *(("--exclude-resource-type", "test", "unit_test", "seed") if command == "build" else ()),
+    ]
+
+
+def kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killing(point: str) -> "type":
+    """The cursor that dbt uses, which ends this process at the point and counts statements."""
+    number, _, when = point.partition(":")
+
+    class Cursor(local.DuckDBCursorWrapper):
+        statements = 0
+
+        def execute(self, sql, bindings=None):
+            Cursor.statements += 1
+            is_it = number != "none" and Cursor.statements == int(number)
+            if is_it and when == "before":
+                kill_self()
+            if is_it and when == "inside":
+                threading.Timer(0.004, kill_self).start()
+            result = super().execute(sql, bindings)
+            if is_it and when == "after":
+                kill_self()
+            return result
+
+    return Cursor
+
+
+def build(folder: Path, point: str, manifest: object) -> tuple[bool, int]:
+    """Builds in a child. Returns whether it was killed, and how many statements it ran."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.environ["MSGMETRICS_WAREHOUSE"] = str(folder / "warehouse.duckdb")
+        local.DuckDBCursorWrapper = cursor = killing(point)
+        result = dbtRunner(manifest=manifest).invoke(arguments("build", folder))
+        os.write(writer, str(cursor.statements).encode())
+        os._exit(0 if result.success else 1)
+    os.close(writer)
+    _, status = os.waitpid(pid, 0)
+    with os.fdopen(reader) as pipe:
+        statements = int(pipe.read() or 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0:
+        raise SystemExit(f"the build at {point} failed by itself")
+    return os.WIFSIGNALED(status), statements
+
+
+def main(work: Path, points: list[str]) -> None:
+    os.environ["MSGMETRICS_WAREHOUSE"] = str(work / "template" / "warehouse.duckdb")
+    manifest = dbtRunner().invoke(arguments("parse", work)).result
+    for number, point in enumerate(points):
+        folder = work / str(number)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for file in (work / "template").iterdir():
+            shutil.copy(file, folder)
+        was_killed, statements = build(folder, point, manifest)
+        if was_killed:
+            build(folder, "none", manifest)
+        outcome = {"point": point, "was_killed": was_killed, "statements": statements}
+        print(json.dumps(outcome), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

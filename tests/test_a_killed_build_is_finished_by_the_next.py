@@ -1,0 +1,99 @@
+"""SIGKILL at statements of a dbt build, and inside them: the next build ends as an undisturbed one.
+
+How loading survives is tested in `loading/`, whole passes in `pipeline/`. `make soak` kills at many
+more statements.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import duckdb
+import pytest
+from hostile import drawn, every_tie, side_by_side
+from incremental_warehouse import STATE, IncrementalWarehouse
+from landing_files import write_landing
+from small_warehouse import rows_of, table_names
+from test_incremental_equals_full_refresh import split
+
+POINTS = int(os.environ.get("MSGMETRICS_TEST_KILLS", "4"))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse of one batch, built, and a second batch, loaded."""
+    work = tmp_path_factory.mktemp("killed")
+    random = Random(5)
+    warehouse = IncrementalWarehouse(work)
+    first, second = split(side_by_side(drawn(40, 5) + every_tie()), 2, random)
+    for number, part in enumerate((first, second)):
+        arriving = work / "arriving"
+        write_landing(arriving, part, random)
+        for folder in arriving.iterdir():
+            target = warehouse.settings.landing_path / folder.name
+            target.mkdir(exist_ok=True)
+            folder.rename(target / f"batch-{number}")
+        warehouse.load()
+        if number == 0:
+            _in_another_process(work)
+    template = work / "template"
+    template.mkdir()
+    shutil.copy(warehouse.settings.warehouse_path, template / "warehouse.duckdb")
+    return work
+
+
+def _in_another_process(work: Path) -> None:
+    """Builds with seeds; a process of its own, so that this one keeps no hold of the file."""
+    script = (
+        "import sys; from pathlib import Path; from incremental_warehouse import "
+        "IncrementalWarehouse; IncrementalWarehouse(Path(sys.argv[1])).build()"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, str(work)],
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def killed_at(work: Path, *points: str) -> list[dict]:
+    finished = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("killed_builds.py")), str(work), *points],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MSGMETRICS_DEFINITION": "as released"},
+    )
+    return [json.loads(line) for line in finished.stdout.splitlines() if line.startswith("{")]
+
+
+def contents_of(folder: Path) -> dict[str, list[tuple]]:
+    """Every row of what a run restates, of the marts, and of the trail of changes."""
+    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as connection:
+        tables = [f"{schema}.{name}" for schema, names in STATE.items() for name in names]
+        tables += ["facts.fct_messages_changes", "facts.fct_url_clicks_changes"]
+        tables += [f"marts.{name}" for name in table_names(connection, "marts")]
+        return {table: rows_of(connection, table) for table in tables}
+
+
+def test_a_build_killed_at_any_statement_is_finished_by_the_next(work: Path) -> None:
+    (undisturbed,) = killed_at(work, "none")
+    expected = contents_of(work / "0")
+    assert expected["facts.fct_messages_changes"], "the second batch has to restate something"
+    last, random = undisturbed["statements"], Random(5)
+    points = [
+        f"{number}:{random.choice(('before', 'inside', 'after'))}"
+        for number in sorted(random.sample(range(1, last + 1), min(POINTS, last)))
+    ]
+    outcomes = killed_at(work, *points)
+    assert [one["point"] for one in outcomes] == points
+    assert sum(one["was_killed"] for one in outcomes) >= len(points) * 0.8
+    for number, outcome in enumerate(outcomes):
+        found = contents_of(work / str(number))
+        unlike = [table for table, rows in expected.items() if found[table] != rows]
+        assert not unlike, (outcome["point"], unlike)
