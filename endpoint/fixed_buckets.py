@@ -76,7 +76,7 @@ ROUTES = (
     Route(
         name="inbound",
         path="/v1/metrics/inbound",
-        title="Inbound message counts and cost",
+        title="Received messages or their cost by minute, hour or day, page by page",
         messages="messages_in",
         measures={"received": "messages_in", "cost_cents": "cost_cents_in"},
         groupings=("channel",),
@@ -84,7 +84,7 @@ ROUTES = (
     Route(
         name="outbound",
         path="/v1/metrics/messages",
-        title="Outbound message counts and cost",
+        title="Sent, delivered or failed messages or their cost by minute, hour or day, page by page",
         messages="messages_out",
         measures={
             "sent": "sent",
