@@ -76,7 +76,7 @@ ROUTES = (
     Route(
         name="inbound",
         path="/v1/metrics/inbound",
-        title="Received messages or their cost by minute, hour or day, page by page",
+        title="Messages that came in or their cost, by minute, hour or day",
         messages="messages_in",
         measures={"received": "messages_in", "cost_cents": "cost_cents_in"},
         groupings=("channel",),
@@ -84,7 +84,7 @@ ROUTES = (
     Route(
         name="outbound",
         path="/v1/metrics/messages",
-        title="Sent, delivered or failed messages or their cost by minute, hour or day, page by page",
+        title="Sent, delivered or failed messages or their cost, by minute, hour or day",
         messages="messages_out",
         measures={
             "sent": "sent",
