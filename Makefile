@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test bench soak lint clean
+.PHONY: run test bench soak load lint clean
 
 run: .venv/runtime  ## set-up, demo data, one pass, one answer
 	$(BIN)/msgmetrics tour
@@ -19,6 +19,9 @@ soak: .venv/dev  ## builds killed at 60 more statements
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+load: .venv/dev  ## the endpoint under load, beside DuckDB in process; needs a published warehouse
+	$(BIN)/python -m benchmarks.load --home $${MSGMETRICS_HOME:-var}
 
 # uv installs in seconds what pip takes a minute for; where it cannot reach the packages as pip is
 # set up to, pip does it. Compiled at once: else each process compiles some 3,000 modules where Python

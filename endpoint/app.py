@@ -3,18 +3,27 @@
 Nothing is decided here. A new family of routes is a module of its own, its routes added below.
 """
 
+import gc
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI, Request, Security
-from fastapi.security import HTTPBearer
+from fastapi.openapi.utils import get_openapi
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from endpoint import documentation
+from endpoint import documentation, metrics_catalog, service_metrics
+from endpoint.aggregate_queries import QUERY_PATH as QUERY_AGGREGATE_PATH
+from endpoint.aggregate_queries import REQUEST_PATH, RESULT_PATH, AggregateQueries
 from endpoint.auth import Gate
-from endpoint.cursors import Cursors
+from endpoint.bodies import read_body
+from endpoint.cursors import Cursors, secret_of
 from endpoint.errors import (
     ApiError,
     error_response,
@@ -23,16 +32,31 @@ from endpoint.errors import (
     not_ready,
 )
 from endpoint.fixed_buckets import ROUTES, FixedBuckets, Route
+from endpoint.metrics_query import PATH as QUERY_PATH
+from endpoint.metrics_query import MetricsQuery
 from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import to_json
 from endpoint.request_log import RequestLog, configure_logging
 from endpoint.snapshots import NothingPublishedError, Snapshots
 from msgmetrics import settings as environment
-from msgmetrics.keys import KeyStore
+from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
 
 # The key itself is judged by the gate; this only tells the documentation that there is one.
-_BEARER = Security(HTTPBearer(auto_error=False, description="API key with scope metrics:read"))
+_BEARER = Security(
+    HTTPBearer(
+        auto_error=False,
+        description="API key with scope metrics:read below /v1, metrics:manage below /metrics/1",
+    )
+)
+_APP = Security(
+    APIKeyHeader(
+        name="Authorization",
+        scheme_name="App",
+        auto_error=False,
+        description="the word App, a blank, and an API key with scope metrics:manage",
+    )
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -44,12 +68,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         RateLimiter(settings.endpoint_dir / "rate_limit.sqlite", settings.rate_limit),
     )
     snapshots = Snapshots(settings)
-    fixed_buckets = FixedBuckets(snapshots, Cursors(settings.endpoint_dir / "secret"))
+    secret_path = settings.endpoint_dir / "secret"
+    fixed_buckets = FixedBuckets(snapshots, Cursors(secret_path))
+    queries = AggregateQueries(settings, snapshots)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         snapshots.watch()
+        queries.worker.start(secret_of(secret_path))
+        # What is there by now stays: the collector need not go through it again and again.
+        gc.collect()
+        gc.freeze()
         yield
+        await run_in_threadpool(queries.worker.close)
         snapshots.close()
 
     app = FastAPI(
@@ -64,19 +95,35 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestLog)
     _add_error_handlers(app)
     _add_health_routes(app, snapshots)
+    _add_service_metrics(app, settings.service_metrics)
+    _add_query_routes(app, gate, MetricsQuery(snapshots))
+    _add_aggregate_routes(app, gate, queries)
     for route in ROUTES:
         app.add_api_route(
             route.path,
             _fixed_buckets_endpoint(route, gate, fixed_buckets),
             methods=["GET"],
-            name=route.title,
+            summary=route.title,
+            operation_id=f"get_{route.name}",
             responses=documentation.FIXED_BUCKETS_RESPONSES,
             response_class=Response,
             openapi_extra={"parameters": documentation.fixed_buckets_parameters(route)},
             dependencies=[_BEARER],
             tags=["fixed time buckets"],
         )
+    app.openapi = partial(_openapi, app)
     return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the schemas of bodies that no route's signature shows."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        document["components"]["schemas"].update(documentation.body_schemas())
+        app.openapi_schema = document
+    return app.openapi_schema
 
 
 def _fixed_buckets_endpoint(
@@ -89,18 +136,139 @@ def _fixed_buckets_endpoint(
     return endpoint
 
 
+def _add_query_routes(app: FastAPI, gate: Gate, metrics_query: MetricsQuery) -> None:
+    async def query(request: Request) -> Response:
+        key = await run_in_threadpool(gate.admit, request, scope="metrics:read")
+        body = await read_body(request)
+        return await run_in_threadpool(metrics_query.answer, request, body, key)
+
+    def catalog(request: Request) -> Response:
+        gate.admit(request, scope="metrics:read")
+        return metrics_catalog.answer(request)
+
+    app.add_api_route(
+        QUERY_PATH,
+        query,
+        methods=["POST"],
+        summary="Any metrics by any dimensions under any filter; JSON, CSV, Parquet or Arrow",
+        operation_id="query_metrics",
+        responses=documentation.QUERY_RESPONSES,
+        response_class=Response,
+        openapi_extra={
+            "requestBody": documentation.body_of(
+                "ExtendedQuestionBody", documentation.QUERY_EXAMPLES
+            )
+        },
+        dependencies=[_BEARER],
+        tags=["any question"],
+    )
+    app.add_api_route(
+        metrics_catalog.PATH,
+        catalog,
+        methods=["GET"],
+        summary="Metrics, dimensions and filters, and which go together on which channel",
+        operation_id="get_catalog",
+        responses=documentation.CATALOG_RESPONSES,
+        response_class=Response,
+        dependencies=[_BEARER],
+        tags=["any question"],
+    )
+
+
+def _add_aggregate_routes(app: FastAPI, gate: Gate, queries: AggregateQueries) -> None:
+    def admit(request: Request) -> ApiKey:
+        return gate.admit(request, scope="metrics:manage", schemes=("App", "Bearer"))
+
+    def admit_with_backlog(request: Request) -> ApiKey:
+        key = admit(request)
+        queries.check_backlog(key)
+        return key
+
+    async def query_aggregate_data(request: Request) -> Response:
+        key = await run_in_threadpool(admit_with_backlog, request)
+        body = await read_body(request)
+        return await run_in_threadpool(queries.accept, request, body, key)
+
+    def status(request: Request) -> Response:
+        key = admit(request)
+        return queries.status(request, request.path_params["requestId"], key)
+
+    def result(request: Request) -> Response:
+        key = admit(request)
+        return queries.result(request, request.path_params["requestId"], key, time.time())
+
+    app.add_api_route(
+        QUERY_AGGREGATE_PATH,
+        query_aggregate_data,
+        methods=["POST"],
+        summary="A question that is answered later: the result is sent to `callbackUrl`",
+        operation_id="query_aggregate_data",
+        status_code=201,
+        responses=documentation.AGGREGATE_RESPONSES,
+        response_class=Response,
+        openapi_extra={
+            "requestBody": documentation.body_of(
+                "AggregateRequest", documentation.AGGREGATE_EXAMPLES
+            )
+        },
+        dependencies=[_APP, _BEARER],
+        tags=["aggregated data"],
+    )
+    for path, endpoint, summary, operation_id, responses in (
+        (REQUEST_PATH, status, "What has become of a request",
+         "get_request", documentation.REQUEST_RESPONSES),
+        (RESULT_PATH, result, "What was sent to `callbackUrl`, for 24 hours",
+         "get_request_result", documentation.RESULT_RESPONSES),
+    ):  # fmt: skip
+        app.add_api_route(
+            path,
+            endpoint,
+            methods=["GET"],
+            summary=summary,
+            operation_id=operation_id,
+            responses=responses,
+            response_class=Response,
+            openapi_extra={"parameters": [documentation.REQUEST_ID_PARAMETER]},
+            dependencies=[_APP, _BEARER],
+            tags=["aggregated data"],
+        )
+
+
 def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
-    @app.get("/healthz", tags=["health"], response_class=Response)
+    @app.get(
+        "/healthz",
+        tags=["health"],
+        operation_id="healthz",
+        summary="Whether the process answers",
+        responses=documentation.HEALTH_RESPONSES,
+        response_class=Response,
+    )
     def healthz() -> Response:
         """The process answers."""
         return Response(to_json({"status": "ok"}), media_type="application/json")
 
-    @app.get("/readyz", tags=["health"], response_class=Response)
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        operation_id="readyz",
+        summary="Whether a published snapshot is open",
+        responses=documentation.READY_RESPONSES,
+        response_class=Response,
+    )
     def readyz() -> Response:
         """A published snapshot can be read."""
         with snapshots.current() as snapshot:
             body = {"status": "ready", "snapshot": snapshot.snapshot_id}
         return Response(to_json(body), media_type="application/json")
+
+
+def _add_service_metrics(app: FastAPI, shown: str) -> None:
+    @app.get(service_metrics.PATH, include_in_schema=False, response_class=Response)
+    def internal_metrics(request: Request) -> Response:
+        # Where they are not shown there is nothing to be seen of them.
+        if not service_metrics.may_be_shown(request, shown):
+            raise not_found()
+        return service_metrics.exposition()
 
 
 def _add_error_handlers(app: FastAPI) -> None:

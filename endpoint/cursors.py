@@ -18,7 +18,7 @@ class Cursors:
 
     def __init__(self, secret_path: Path) -> None:
         self._serializer = URLSafeSerializer(
-            _secret(secret_path),
+            secret_of(secret_path),
             salt="page-cursor",
             signer_kwargs={"digest_method": hashlib.sha256},
         )
@@ -41,8 +41,8 @@ class Cursors:
         return pinned if (issued_for, holder) == (purpose, key_id) else None
 
 
-def _secret(path: Path) -> bytes:
-    """The secret in the file. Workers that start side by side all end up with the same one."""
+def secret_of(path: Path) -> bytes:
+    """The installation's secret; workers that start side by side all get the same one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

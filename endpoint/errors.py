@@ -11,6 +11,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from endpoint.planning.answer import TooManyRowsError
+from endpoint.planning.question import InvalidQuestionError
 from endpoint.rendering import to_json
 
 
@@ -41,8 +43,24 @@ def violation(parameter: str, problem: str) -> Violation:
     return {"parameter": parameter[:100], "problem": problem}
 
 
+# What is wrong with ten thousand list entries need not be read entry by entry.
+_MOST_VIOLATIONS = 1000
+
+
 def invalid_input(violations: list[Violation], status: int = 400) -> ApiError:
-    return ApiError(status, "INVALID_INPUT", "invalid input", {"violations": violations})
+    told = violations[:_MOST_VIOLATIONS]
+    if len(violations) > len(told):
+        rest = len(violations) - len(told)
+        told = [*told, {"parameter": "", "problem": f"{rest:,} more violations are not listed"}]
+    return ApiError(status, "INVALID_INPUT", "invalid input", {"violations": told})
+
+
+def violations_of(error: InvalidQuestionError) -> list[Violation]:
+    """What is wrong with a question, told like what is wrong with a parameter."""
+    return [
+        {"parameter": found["property"], "problem": found["violation"]}
+        for found in error.violations
+    ]
 
 
 def unauthorized(scheme: str) -> ApiError:
@@ -57,6 +75,10 @@ def forbidden() -> ApiError:
 
 def not_found() -> ApiError:
     return ApiError(404, "NOT_FOUND", "no such route")
+
+
+def no_such_request() -> ApiError:
+    return ApiError(404, "NOT_FOUND", "no such request, or no result of it")
 
 
 def method_not_allowed(allow: str | None) -> ApiError:
@@ -79,6 +101,20 @@ def window_too_large(bucket_count: int, max_buckets: int) -> ApiError:
         "WINDOW_TOO_LARGE",
         "the window holds more buckets than one query may have",
         {"bucket_count": bucket_count, "max_buckets": max_buckets},
+    )
+
+
+def too_many_rows(error: TooManyRowsError) -> ApiError:
+    return ApiError(
+        422, "TOO_MANY_ROWS", str(error), {"row_count": error.rows, "max_rows": error.most}
+    )
+
+
+def too_much_memory() -> ApiError:
+    return ApiError(
+        422,
+        "TOO_MANY_ROWS",
+        "the answer needs more memory than there is; ask for fewer dimensions or a shorter period",
     )
 
 
@@ -110,8 +146,37 @@ def _envelope(error: ApiError, request_id: str) -> dict[str, Any]:
     return {"success": False, "error": body}
 
 
+# HTTP status -> what the asker may do about it.
+_ACTIONS = {
+    400: "Correct what the violations name and send the request again.",
+    401: "Send one Authorization header with a live API key, after the word App or Bearer.",
+    403: "Use a key that has the scope metrics:manage.",
+    404: "Check the path and the request id; a result is there once its request has ended.",
+    405: "Use a method that the Allow header names.",
+    429: "Wait for as many seconds as the Retry-After header says.",
+    500: "Try again later; if it fails again, tell the operator the X-Request-Id.",
+    503: "Try again once the operator has published data.",
+}
+
+
+def _error_code(error: ApiError, _: str) -> dict[str, Any]:
+    violations = (error.details or {}).get("violations", [])
+    return {
+        "errorCode": f"E{error.status}",
+        "description": error.message,
+        "action": _ACTIONS.get(error.status, _ACTIONS[500]),
+        "violations": [
+            {"property": found["parameter"], "violation": found["problem"]} for found in violations
+        ],
+        "resources": [],
+    }
+
+
 # Path prefix -> the body of an error below it; the first prefix that fits counts.
-_SHAPES: tuple[tuple[str, Callable[[ApiError, str], dict[str, Any]]], ...] = (("", _envelope),)
+_SHAPES: tuple[tuple[str, Callable[[ApiError, str], dict[str, Any]]], ...] = (
+    ("/metrics/1/", _error_code),
+    ("", _envelope),
+)
 
 
 def error_response(request: Request, error: ApiError) -> Response:

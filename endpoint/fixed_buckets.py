@@ -6,7 +6,6 @@ module: read the parameters (400), settle them with the cursor, the plan and the
 within buckets; what a measure means was decided before it was published.
 """
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from endpoint.conditional import etag_of, holds
 from endpoint.cursors import Cursors
 from endpoint.errors import (
     ApiError,
@@ -76,7 +76,7 @@ ROUTES = (
     Route(
         name="inbound",
         path="/v1/metrics/inbound",
-        title="Inbound message counts and cost",
+        title="Messages that came in or their cost, by minute, hour or day",
         messages="messages_in",
         measures={"received": "messages_in", "cost_cents": "cost_cents_in"},
         groupings=("channel",),
@@ -84,7 +84,7 @@ ROUTES = (
     Route(
         name="outbound",
         path="/v1/metrics/messages",
-        title="Outbound message counts and cost",
+        title="Sent, delivered or failed messages or their cost, by minute, hour or day",
         messages="messages_out",
         measures={
             "sent": "sent",
@@ -167,7 +167,7 @@ class FixedBuckets:
                     "Vary": "Authorization",
                     "ETag": _etag(route, query, key, accounts, snapshot_id),
                 }
-                if _holds(request.headers.getlist("if-none-match"), headers["ETag"]):
+                if holds(request.headers.getlist("if-none-match"), headers["ETag"]):
                     return Response(status_code=304, headers=headers)
                 answer = _Answer(route, query, snapshot, accounts)
                 body = {
@@ -302,13 +302,7 @@ def _check(query: Query, finest: str) -> None:
 def _etag(route: Route, query: Query, key: ApiKey, accounts: list[str], snapshot_id: str) -> str:
     # Key and accounts are part of it: the body holds a cursor bound to the key and sums over the
     # accounts of now.
-    told = repr((_FORM, route.name, query, key.key_id, accounts, snapshot_id))
-    return f'"{hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]}"'
-
-
-def _holds(if_none_match: list[str], etag: str) -> bool:
-    tags = [tag.strip().removeprefix("W/") for tag in ",".join(if_none_match).split(",")]
-    return etag in tags or tags == ["*"]
+    return etag_of(_FORM, route.name, query, key.key_id, accounts, snapshot_id)
 
 
 class _Answer:

@@ -6,18 +6,12 @@ here raises on any input; violations are gathered so that all can be told at onc
 
 import re
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import parse_qsl
 
 from endpoint.errors import Violation, violation
+from endpoint.timestamps import read_timestamp
 
-# Extended or basic form, seconds and their fraction optional, the offset not.
-_TIMESTAMP = re.compile(
-    r"[0-9]{4}(-?)[0-9]{2}\1[0-9]{2}[Tt ]"
-    r"[0-9]{2}(:?)[0-9]{2}(\2[0-9]{2}([.,][0-9]{1,30})?)?"
-    r"([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)"
-)
-_FRACTION = re.compile(r"[.,]([0-9]+)")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -86,17 +80,3 @@ class QueryString:
                 "(write the + of an offset as %2B)",
             )
         return moment
-
-
-def read_timestamp(text: str) -> datetime | None:
-    """The moment, in UTC, that an ISO 8601 text with an offset names; None if it names none.
-
-    Digits finer than a microsecond are cut. Years 1 to 9999, in UTC too.
-    """
-    if not _TIMESTAMP.fullmatch(text):
-        return None
-    shortened = _FRACTION.sub(lambda match: "." + match[1][:6].ljust(6, "0"), text.upper())
-    try:
-        return datetime.fromisoformat(shortened).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
+from endpoint import service_metrics
 from endpoint.errors import error_response, internal_error
 
 _PROCESSORS = [
@@ -50,7 +51,10 @@ SERVER_LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "endpoint.request_log.JsonLines"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "loggers": {"uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False}},
+    "loggers": {
+        "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "huey": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+    },
 }
 
 
@@ -85,14 +89,19 @@ class RequestLog:
                 response = error_response(Request(scope), internal_error())
                 await response(scope, receive, send_with_id)
         finally:
+            seconds = time.perf_counter() - started
+            method = scope["method"] if scope.get("route") else None
+            route = getattr(scope.get("route"), "path", None)
+            service_metrics.requests.labels(method or "", route or "", status or "").inc()
+            service_metrics.request_seconds.labels(route or "").observe(seconds)
             self._log.info(
                 "request",
                 request_id=state["request_id"],
                 key=state.get("key_label"),
-                method=scope["method"] if scope.get("route") else None,
-                route=getattr(scope.get("route"), "path", None),
+                method=method,
+                route=route,
                 status=status,
-                milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                milliseconds=round(seconds * 1000, 1),
             )
 
 

@@ -4,7 +4,9 @@ import socket
 
 import uvicorn
 
+from endpoint.asynchronous.addresses import AllowedTargets
 from endpoint.request_log import SERVER_LOGGING
+from endpoint.service_metrics import share_between_processes
 from msgmetrics.errors import UserError
 from msgmetrics.settings import settings
 
@@ -15,8 +17,11 @@ def serve(host: str, port: int, workers: int = 1) -> None:
     Settings come from the environment, so that every worker process reads the same ones. Raises
     UserError where those, or host and port, cannot be used.
     """
-    settings()
+    known = settings()
+    AllowedTargets.of(known.callback_allow)
     _check_address(host, port)
+    if workers > 1:
+        share_between_processes(known.endpoint_dir / "service_metrics")
     uvicorn.run(
         "endpoint.app:create_app",
         factory=True,

@@ -13,18 +13,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import structlog
 
+from endpoint import service_metrics
 from endpoint.planning.accounts import with_descendants
+from endpoint.planning.planner import Plan, PlanKey, Table, read_tables
 from msgmetrics.settings import Settings
 
 _SNAPSHOT_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.02
+_KEPT_PLANS = 2000
 
 _log = structlog.get_logger("endpoint")
 
@@ -51,9 +55,32 @@ class Snapshot:
     _used_at: float = field(default_factory=time.monotonic)
     _families: dict[str, list[str]] = field(default_factory=dict)
 
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of one's own to the file; several threads may have one each at once."""
+        with self._connection.cursor() as cursor:
+            yield cursor
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """The tables of the file, by name."""
+        with self.cursor() as cursor:
+            return read_tables(cursor)
+
+    @cached_property
+    def planned(self) -> Callable[[PlanKey], Plan]:
+        """Plans over this file; those that were asked for last are kept, as making one is slow."""
+        return lru_cache(maxsize=_KEPT_PLANS)(lambda key: key.plan(self.tables))
+
+    @cached_property
+    def first_hour(self) -> datetime:
+        """The hour, in UTC, in which the first message was sent; of none, that of as_of."""
+        first = self.rows("select min(period_start) from hourly_by_channel", [])[0][0]
+        return self.as_of if first is None else first.replace(tzinfo=UTC)
+
     def rows(self, sql: str, parameters: list[Any]) -> list[tuple]:
         """The rows of one SELECT with bound parameters; safe from several threads at once."""
-        with self._connection.cursor() as cursor:
+        with self.cursor() as cursor:
             return cursor.execute(sql, parameters).fetchall()
 
     def plan(self, account_key: str) -> str:
@@ -64,7 +91,7 @@ class Snapshot:
     def family(self, account_key: str) -> list[str]:
         """The account and all its descendants, sorted; itself alone if it is not known."""
         if account_key not in self._families:
-            with self._connection.cursor() as cursor:
+            with self.cursor() as cursor:
                 self._families[account_key] = sorted(with_descendants(cursor, [account_key]))
         return self._families[account_key]
 
@@ -165,6 +192,7 @@ class Snapshots:
                     return snapshot
                 self._let_go(lambda candidate, replaced=snapshot: candidate is replaced)
         self._open[key] = _open_file(key[0])
+        service_metrics.snapshots_opened.inc()
         return self._open[key]
 
     def _release(self, snapshot: Snapshot) -> None:

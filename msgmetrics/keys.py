@@ -10,6 +10,7 @@ import hmac
 import secrets
 import sqlite3
 import string
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class KeyStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._of_thread = threading.local()
 
     @classmethod
     def of(cls, settings: Settings) -> "KeyStore":
@@ -138,16 +140,37 @@ class KeyStore:
     def find(self, text: str) -> ApiKey | None:
         """The live key with this text, or None if there is none or it was revoked."""
         digest = _hash(text)
-        with self._open() as database:
-            row = database.execute(
-                f"select key_hash, {_COLUMNS} from keys where key_hash = ?", (digest,)
-            ).fetchone()
+        row = (
+            self._reader()
+            .execute(f"select key_hash, {_COLUMNS} from keys where key_hash = ?", (digest,))
+            .fetchone()
+        )
         # What the index compares is a hash, so its timing tells nothing of any key; the last word
         # is a comparison in constant time all the same.
         if row is None or not hmac.compare_digest(row[0], digest):
             return None
         key = _record(row[1:])
         return key if key.revoked_at is None else None
+
+    def _reader(self) -> sqlite3.Connection:
+        """A connection of this thread that stays open; each statement sees the latest commit."""
+        kept = getattr(self._of_thread, "reader", None)
+        if kept is None or kept[1] != self._file():
+            with self._open():
+                pass
+            database = sqlite3.connect(
+                self._path, timeout=10, isolation_level=None, check_same_thread=False
+            )
+            kept = self._of_thread.reader = (database, self._file())
+        return kept[0]
+
+    def _file(self) -> tuple[int, int] | None:
+        """Which file it is; another one may have been put in its place."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -6,6 +6,7 @@ Every path and every option of the product comes from here; no other module read
 import os
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -56,6 +57,22 @@ class Settings(BaseSettings):
     )
     threads: int = Field(
         0, ge=0, le=1024, description="threads of the warehouse (0 = one for each core)"
+    )
+    callback_allow: str = Field(
+        "",
+        description="internal hosts, host:port, addresses or CIDRs that callbacks may go to, "
+        "as a comma list",
+    )
+    service_metrics: Literal["loopback", "on", "off"] = Field(
+        "loopback",
+        description="who sees the metrics of the service itself at /internal/metrics: whoever "
+        "reaches it at a loopback address, everybody (on) or nobody (off)",
+    )
+    callback_pause: float = Field(
+        5,
+        gt=0,
+        le=3600,
+        description="seconds before a callback is tried again; four times as long each time after",
     )
 
     @property

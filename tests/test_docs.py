@@ -5,9 +5,11 @@
 
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import typer.main
 
+from endpoint.app import create_app
 from msgmetrics.catalogue import catalogue
 from msgmetrics.cli import app
 from msgmetrics.settings import Settings
@@ -90,6 +92,22 @@ def settings_table() -> str:
     return _table(["variable", "default", "is"], rows)
 
 
+def routes_table() -> str:
+    """Every route of the OpenAPI document with what it answers and the scope that it needs."""
+    with TemporaryDirectory() as home:
+        paths = create_app(Settings(home=Path(home))).openapi()["paths"]
+    rows = []
+    for path, methods in paths.items():
+        scope = ""
+        if path.startswith("/v1/"):
+            scope = "`metrics:read`"
+        elif path.startswith("/metrics/1/"):
+            scope = "`metrics:manage`"
+        for method, operation in methods.items():
+            rows.append([f"`{method.upper()} {path}`", operation["summary"], scope])
+    return _table(["route", "answers", "scope"], sorted(rows, key=lambda row: (not row[2], row)))
+
+
 def fields_table(name: str) -> str:
     """Every field of a stream, what it takes and for which events it counts."""
     kinds = {
@@ -118,6 +136,7 @@ TABLES = {
     "dimensions": dimensions_table,
     "commands": commands_table,
     "settings": settings_table,
+    "routes": routes_table,
 }
 
 

@@ -2,6 +2,7 @@
 
     question.py   the JSON of a question, everything that may be wrong with it, and what it means
     periods.py    starts and ends of hours to years, and the period that is really answered
+    time_zones.py the same where the clock is a local one
     accounts.py   whose messages a question is about
     planner.py    the choice of the table, and the SQL
     answer.py     runs the SQL and gives rows

@@ -11,6 +11,8 @@ import pyarrow
 from sqlglot import exp
 
 from endpoint.planning.planner import Column, Plan
+from endpoint.planning.time_zones import Offsets
+from msgmetrics.catalogue import catalogue
 
 
 class TooManyRowsError(Exception):
@@ -45,15 +47,11 @@ def run(
     connection: duckdb.DuckDBPyConnection, plan: Plan, *, most_rows: int | None = None
 ) -> Answer:
     """The answer of a plan. Raises TooManyRowsError where it has more than `most_rows`."""
-    parameters = dict(plan.parameters)
-    statement = plan.statement
-    if most_rows is not None:
-        statement = statement.limit(most_rows + 1)
-    sql = statement.sql(dialect="duckdb")
-    table = connection.execute(sql, parameters).to_arrow_table()
+    sql = plan.sql_for(None if most_rows is None else most_rows + 1)
+    table = connection.execute(sql, dict(plan.parameters)).to_arrow_table()
     if most_rows is not None and table.num_rows > most_rows:
         raise TooManyRowsError(_count(connection, plan), most_rows)
-    return Answer(plan.columns, table.cast(_in_utc(table.schema)))
+    return Answer(plan.columns, _with_instants(table, plan.offsets))
 
 
 def _count(connection: duckdb.DuckDBPyConnection, plan: Plan) -> int:
@@ -62,6 +60,22 @@ def _count(connection: duckdb.DuckDBPyConnection, plan: Plan) -> int:
     statement = exp.select("count(*)").from_(groups.subquery("answer"))
     found = connection.execute(statement.sql(dialect="duckdb"), dict(plan.parameters))
     return found.fetchone()[0]
+
+
+def _with_instants(table: pyarrow.Table, offsets: Offsets | None) -> pyarrow.Table:
+    """The table with moments in UTC; starts of local days and longer are local times in it."""
+    moments = table.cast(_in_utc(table.schema))
+    if offsets is None:
+        return moments
+    for index, name in enumerate(table.column_names):
+        if name in catalogue().time_dimensions and name != "HOUR":
+            shown = table.column(index).combine_chunks().dictionary_encode()
+            starts = [offsets.instant(local) for local in shown.dictionary.to_pylist()]
+            instants = pyarrow.array(starts, moments.schema.field(index).type)
+            moments = moments.set_column(
+                index, moments.schema.field(index), instants.take(shown.indices)
+            )
+    return moments
 
 
 def _in_utc(schema: pyarrow.Schema) -> pyarrow.Schema:

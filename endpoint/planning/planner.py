@@ -7,7 +7,7 @@ what an asker wrote is only ever bound to a parameter.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import duckdb
@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from endpoint.planning.periods import WEEK_STARTS, Period, period_start, raised
 from endpoint.planning.question import Question
+from endpoint.planning.time_zones import Offsets
 from msgmetrics.catalogue import Dimension, Metric, catalogue
 
 MESSAGES = "messages"
@@ -46,6 +47,7 @@ class Plan:
 
     table: the one that was chosen, and the reason in words; helper: the one that fills in the parts
     of days at the ends of the period, where it is needed. columns: those of the answer, in order.
+    offsets: where they are given, days to years come out of the SQL as the local clock showed them.
     """
 
     table: Table
@@ -54,11 +56,22 @@ class Plan:
     statement: exp.Select
     parameters: Mapping[str, Any]
     columns: tuple[Column, ...]
+    offsets: Offsets | None = None
+    _limited: dict[int | None, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def sql(self) -> str:
-        """The SQL in DuckDB's dialect, with named parameters."""
+        """The SQL in DuckDB's dialect, with named parameters, for eyes."""
         return self.statement.sql(dialect="duckdb", pretty=True, max_text_width=100)
+
+    def sql_for(self, most_rows: int | None) -> str:
+        """The SQL that gives at most so many rows; made once, as that takes a while."""
+        if most_rows not in self._limited:
+            statement = self.statement
+            if most_rows is not None:
+                statement = statement.limit(most_rows)
+            self._limited[most_rows] = statement.sql(dialect="duckdb")
+        return self._limited[most_rows]
 
     def explain(self) -> str:
         """The choice, the SQL and its parameters, for eyes."""
@@ -113,15 +126,24 @@ def plan(
     accounts: Sequence[str] | None,
     from_messages: bool = False,
     empty_rate: float | None = None,
+    offsets: Offsets | None = None,
 ) -> Plan:
     """The plan for a question.
 
-    period: the one that is answered. accounts: the account keys that count, None for all.
+    period: the one that is answered. accounts: the account keys that count, None for all. offsets:
+    those of the local clock over the period, where hours to years are not UTC's.
     from_messages: leave the marts aside. empty_rate: what a rate whose denominator is 0 is; a
     metric that the channel lacks is null in any case.
     """
+    if offsets is not None and not (offsets.differ_from_utc and question.time_dimension):
+        offsets = None
     needed = _needed_columns(question)
-    choices = [] if from_messages else list(_marts_that_cover(question, needed, tables, period))
+    grain = question.time_dimension if offsets is None else "HOUR"
+    # Parts of hours are in no mart.
+    from_messages = from_messages or (offsets is not None and not offsets.are_whole_hours)
+    choices = []
+    if not from_messages:
+        choices = list(_marts_that_cover(question, needed, tables, period, grain))
     if choices:
         chosen = min(choices, key=lambda choice: choice.table.rows)
         reason = f"the smallest of {len(choices)} marts that have the columns and hours needed"
@@ -138,6 +160,7 @@ def plan(
             draft.keep_values(catalogue().dimensions[name].column, list(values))
     left_out = _keep_directions(draft, question)
 
+    draft.offsets = offsets
     dimensions = [_dimension(draft, name) for name in question.dimensions]
     metrics = [
         value
@@ -151,7 +174,65 @@ def plan(
         statement=draft.statement(dimensions, metrics),
         parameters=draft.parameters,
         columns=tuple(column.column for column in (*dimensions, *metrics)),
+        offsets=offsets,
     )
+
+
+class PlanKey(NamedTuple):
+    """All that a plan depends on besides the tables, as a value that can be looked up by."""
+
+    dimensions: tuple[str, ...]
+    metrics: tuple[str, ...]
+    include_components: bool
+    filters: tuple[tuple[str, tuple[Any, ...]], ...]
+    period: Period
+    accounts: tuple[str, ...]
+    empty_rate: float | None
+    offsets: Offsets | None
+
+    @classmethod
+    def of(
+        cls,
+        question: Question,
+        *,
+        period: Period,
+        accounts: Iterable[str],
+        empty_rate: float | None,
+        offsets: Offsets | None,
+    ) -> "PlanKey":
+        return cls(
+            question.dimensions,
+            question.metrics,
+            question.include_components,
+            tuple(question.filters.items()),
+            period,
+            tuple(accounts),
+            empty_rate,
+            offsets,
+        )
+
+    @property
+    def values(self) -> int:
+        """How many values of the asker's there are in it."""
+        return len(self.accounts) + sum(len(values) for _, values in self.filters)
+
+    def plan(self, tables: Mapping[str, Table]) -> Plan:
+        """The plan of `plan`."""
+        question = Question(
+            *self.period,
+            self.dimensions,
+            self.metrics,
+            dict(self.filters),
+            include_components=self.include_components,
+        )
+        return plan(
+            question,
+            tables,
+            period=self.period,
+            accounts=self.accounts,
+            empty_rate=self.empty_rate,
+            offsets=self.offsets,
+        )
 
 
 # ----------------------------------------------------------------------- choice of the table
@@ -206,14 +287,18 @@ def _needed_columns(question: Question) -> frozenset[str]:
 
 
 def _marts_that_cover(
-    question: Question, needed: frozenset[str], tables: Mapping[str, Table], period: Period
+    question: Question,
+    needed: frozenset[str],
+    tables: Mapping[str, Table],
+    period: Period,
+    grain: str | None,
 ) -> Iterator[_Choice]:
     url_mart = catalogue().dimensions["URL"].mart
     for mart in catalogue().marts:
         # A mart by URL has no row for a message without a click.
         if (mart == url_mart) != _asks_url(question):
             continue
-        pieces = tuple(_pieces(mart, period, question.time_dimension))
+        pieces = tuple(_pieces(mart, period, grain))
         names = dict.fromkeys(piece.table for piece in pieces)
         if pieces and all(name in tables and needed <= tables[name].columns for name in names):
             # Daily before hourly: the name of a day's table sorts first.
@@ -258,7 +343,8 @@ class _Draft:
     """A SELECT in the making, over one relation and what has to be joined to it.
 
     columns: what the relation has; other columns come from `messages`, joined by message_id.
-    time_column: when a row was sent; its values are starts of `grain`, if there is one.
+    time_column: when a row was sent; its values are starts of `grain`, if there is one. offsets:
+    those of the local clock, where periods are the local ones.
     """
 
     relation: exp.Expression
@@ -266,6 +352,7 @@ class _Draft:
     columns: frozenset[str]
     time_column: str
     grain: str | None = None
+    offsets: Offsets | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     conditions: list[exp.Expression] = field(default_factory=list)
     joins: dict[str, exp.Join] = field(default_factory=dict)
@@ -407,6 +494,18 @@ def _keep_directions(draft: _Draft, question: Question) -> frozenset[str]:
     return inbound
 
 
+def dimension_data_type(dimension: Dimension) -> str:
+    """INTEGER or STRING: what the column of a dimension that is no time period has."""
+    is_number = dimension.type != "varchar" and not dimension.name_of
+    return "INTEGER" if dimension.in_seconds or is_number else "STRING"
+
+
+def metric_data_type(metric: Metric) -> str:
+    """INTEGER for a count, NUMBER for a rate or a cost."""
+    is_count = catalogue().measures[metric.numerator[0]].type == "bigint"
+    return "INTEGER" if is_count and not metric.is_rate else "NUMBER"
+
+
 def _dimension(draft: _Draft, name: str) -> _Shown:
     if name in catalogue().time_dimensions:
         start = _period_start(draft, name)
@@ -416,7 +515,7 @@ def _dimension(draft: _Draft, name: str) -> _Shown:
         value = draft.name_column(dimension)
     else:
         value = draft.column(_key_column(dimension))
-    if dimension.in_seconds or dimension.type != "varchar":
+    if dimension_data_type(dimension) == "INTEGER":
         return _Shown(Column(name, "INTEGER"), exp.cast(value, "BIGINT"), value, value)
     place = value
     if dimension.seconds:
@@ -427,8 +526,35 @@ def _dimension(draft: _Draft, name: str) -> _Shown:
 
 def _period_start(draft: _Draft, time_dimension: str) -> exp.Expression:
     sent = draft.column(draft.time_column)
-    if draft.grain == time_dimension:
-        return sent
+    if draft.offsets is None:
+        return sent if draft.grain == time_dimension else _start_of(time_dimension, sent)
+    offset = _offset(draft, sent)
+    start = _start_of(time_dimension, exp.Add(this=sent, expression=offset))
+    if time_dimension != "HOUR":
+        return start
+    # The autumn's repeated hour is two hours, so hours are told apart as moments.
+    return exp.Sub(this=start, expression=offset.copy())
+
+
+def _offset(draft: _Draft, sent: exp.Expression) -> exp.Expression:
+    """The interval that the local clock was ahead of UTC when a row was sent."""
+    *earlier, (_, last) = draft.offsets.steps
+    chosen: exp.Expression = _interval(draft, len(earlier), last)
+    if not earlier:
+        return chosen
+    choice = exp.Case()
+    for number, (_, offset) in enumerate(earlier):
+        end = draft.parameter(f"clock_change_{number}", draft.offsets.steps[number + 1][0])
+        choice = choice.when(sent.copy() < end, _interval(draft, number, offset), copy=False)
+    return choice.else_(chosen, copy=False)
+
+
+def _interval(draft: _Draft, number: int, offset: timedelta) -> exp.Expression:
+    seconds = draft.parameter(f"offset_{number}", offset // timedelta(seconds=1))
+    return exp.func("TO_SECONDS", exp.cast(seconds, "BIGINT"), dialect="duckdb")
+
+
+def _start_of(time_dimension: str, sent: exp.Expression) -> exp.Expression:
     if time_dimension not in WEEK_STARTS:
         return _truncated(time_dimension, sent)
     # The engine's weeks start on Monday: shifted there and back, any other start does.
@@ -467,8 +593,7 @@ def _values(
         return _Shown(Column(name, data_type), value)
 
     if not metric.is_rate:
-        is_count = catalogue().measures[counted[0]].type == "bigint"
-        yield shown(metric.name, "INTEGER" if is_count else "NUMBER", total(counted))
+        yield shown(metric.name, metric_data_type(metric), total(counted))
         return
     rate = exp.Div(
         this=exp.cast(total(counted), "DOUBLE"),

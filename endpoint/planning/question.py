@@ -26,15 +26,20 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from endpoint.parameters import read_timestamp
 from endpoint.planning.periods import finest
+from endpoint.planning.time_zones import zone_names
+from endpoint.timestamps import read_timestamp
 from msgmetrics.catalogue import Catalogue, catalogue
 from msgmetrics.settings import PROJECT_ROOT
 
-MAX_LIST_LENGTH = 100_000
+MAX_LIST_LENGTH = 10_000
 
 # The spellings of the source, and the members that they stand for.
 OTHER_SPELLINGS = {"direction": "directions", "channelCode": "channelCodes"}
+
+
+# The path of what has no path: the body as a whole.
+WHOLE_BODY = "body"
 
 
 class InvalidQuestionError(Exception):
@@ -50,11 +55,11 @@ class Flavour:
     """What routes that take a question disagree on: a required channel, and further members."""
 
     needs_channel: bool
-    has_components: bool
+    has_further_members: bool
 
 
-AGGREGATE_ROUTE = Flavour(needs_channel=True, has_components=False)
-QUERY_ROUTE = Flavour(needs_channel=False, has_components=True)
+AGGREGATE_ROUTE = Flavour(needs_channel=True, has_further_members=False)
+QUERY_ROUTE = Flavour(needs_channel=False, has_further_members=True)
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ class Question:
     since, until: the period as asked, in UTC, (inclusive, exclusive). dimensions: as they are
     answered: with the channel, and with one time dimension at most. filters: the allowed values by
     dimension, of durations the allowed buckets; a dimension without a filter is not there.
-    account_keys: empty means the account of who asks.
+    account_keys: empty means the account of who asks. time_zone: the IANA name of the zone whose
+    hours to years are meant, None for UTC. snapshot: the id of the snapshot asked, as it came.
     """
 
     since: datetime
@@ -75,6 +81,8 @@ class Question:
     account_keys: tuple[str, ...] = ()
     include_subaccounts: bool = False
     include_components: bool = False
+    time_zone: str | None = None
+    snapshot: str | None = None
 
     @property
     def time_dimension(self) -> str | None:
@@ -158,6 +166,17 @@ def _checked_text(text: str) -> str:
     return text
 
 
+def _checked_zone(name: str) -> str:
+    if name in zone_names():
+        return name
+    raise _refusal(f"{_shown(name)} is no IANA time zone, such as Europe/Zagreb")
+
+
+def _as_whole_number(value: object) -> object:
+    # To JSON, and to its schemas, 191.0 is the whole number 191.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -166,11 +185,13 @@ _Values = Field(max_length=MAX_LIST_LENGTH)
 Moment = Annotated[
     datetime,
     PlainValidator(_read_moment),
-    WithJsonSchema({"type": "string", "examples": ["2026-05-05T00:00:00.000+0000"]}),
+    WithJsonSchema(
+        {"type": "string", "format": "date-time", "examples": ["2026-05-05T00:00:00.000+0000"]}
+    ),
 ]
 Text = Annotated[str, AfterValidator(_checked_text)]
-Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), BeforeValidator(_as_whole_number)]
+Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), BeforeValidator(_as_whole_number)]
 ChannelCode = _one_of("channelCodes")
 Direction = _one_of("directions")
 StatusGroup = _one_of("statusGroups")
@@ -183,6 +204,11 @@ BucketName = _text_of(
 DimensionName = _text_of(
     (*catalogue().time_dimensions, *catalogue().dimensions), "no dimension of the catalogue"
 )
+TimeZone = Annotated[
+    str,
+    AfterValidator(_checked_zone),
+    WithJsonSchema({"type": "string", "examples": ["Europe/Zagreb"]}),
+]
 MetricName = _text_of(catalogue().metrics, "no metric of the catalogue")
 
 
@@ -263,11 +289,17 @@ class QuestionBody(_Object):
     metrics: Annotated[list[MetricName], Field(min_length=1, max_length=MAX_LIST_LENGTH)]
 
 
-class QuestionBodyWithComponents(QuestionBody):
-    """A question as it comes, where the counts behind rates can be asked for."""
+class ExtendedQuestionBody(QuestionBody):
+    """A question as it comes, with the members that the query route has beyond those."""
 
+    timezone: TimeZone | None = Field(
+        None, description="IANA name of the zone whose hours to years are meant; default UTC."
+    )
     include_components: bool | None = Field(
         None, description="Whether each rate is followed by its numerator and denominator."
+    )
+    snapshot: Text | None = Field(
+        None, description="Id of an earlier snapshot, for the answer as it was then."
     )
 
 
@@ -280,7 +312,7 @@ def read_question(body: object, flavour: Flavour, *, prefix: str = "") -> Questi
     prefix: the path of `body` in the request, put before every property. Raises
     InvalidQuestionError with all that is wrong.
     """
-    model = QuestionBodyWithComponents if flavour.has_components else QuestionBody
+    model = ExtendedQuestionBody if flavour.has_further_members else QuestionBody
     found: list[_Violation] = []
     question = None
     try:
@@ -330,6 +362,8 @@ def _meaning(body: QuestionBody) -> Question:
         account_keys=account_keys,
         include_subaccounts=bool(body.filter_by.include_subaccounts),
         include_components=bool(getattr(body, "include_components", False)),
+        time_zone=getattr(body, "timezone", None),
+        snapshot=getattr(body, "snapshot", None),
     )
 
 
@@ -358,7 +392,7 @@ class _Violation(NamedTuple):
                 # A member's name is the asker's: it may be long, or no text at all.
                 name = step.encode("utf-8", "backslashreplace").decode()[:100]
                 text += f".{name}" if text else name
-        return {"property": text, "violation": self.sentence}
+        return {"property": text or WHOLE_BODY, "violation": self.sentence}
 
 
 # By pydantic's type of an error; the member's name stands before these words.

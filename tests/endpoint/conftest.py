@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from planner.worlds import World, build_world
 from published_by_hand import Installation
 
 from endpoint.app import create_app
 from msgmetrics.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """Messages of 60 days from 27 February 2024 on; read only."""
+    return build_world(seed=1, messages=350)
 
 
 @pytest.fixture

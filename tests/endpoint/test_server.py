@@ -1,22 +1,17 @@
 """The service as a process of its own: two workers under uvicorn, asked over HTTP."""
 
-import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import duckdb
-import httpx
 import pytest
-from published_by_hand import Installation, Message
-
-from msgmetrics.settings import Settings
+from published_by_hand import Message
+from served import Server, bearer
 
 LIMIT = 20
 INBOUND = "/v1/metrics/inbound"
@@ -27,73 +22,23 @@ EXAMPLE = {
 }
 
 
-def _bearer(key):
-    return {"Authorization": f"Bearer {key}"}
-
-
-class Server:
-    """A running service and what it has logged."""
-
-    def __init__(self, home, log_path):
-        self.installation = Installation(Settings(home=home))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self._log_path = log_path
-        with log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    "from endpoint.server import serve\n"
-                    f"serve('127.0.0.1', {self.port}, workers=2)",
-                ],
-                env=os.environ
-                | {"MSGMETRICS_HOME": str(home), "MSGMETRICS_RATE_LIMIT": str(LIMIT)},
-                stdout=log,
-                stderr=log,
-            )
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
-        # A connection for each request spreads the requests over the workers.
-        self.fresh = httpx.Client(
-            base_url=self.http.base_url,
-            timeout=10,
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
-
-    def wait(self):
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                return self.http.get("/healthz")
-            except httpx.TransportError:
-                time.sleep(0.1)
-        raise AssertionError(self._log_path.read_text())
-
-    def get(self, key, **parameters):
-        return self.http.get(INBOUND, params=parameters, headers=_bearer(key))
-
-    def log(self):
-        return self._log_path.read_text()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
-    server = Server(home, home / "log")
+    server = Server(home, workers=2, RATE_LIMIT=LIMIT)
     try:
-        server.wait()
         yield server
     finally:
-        server.http.close()
-        server.fresh.close()
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(timeout=20)
+        server.close()
+
+
+def get(server, key, **parameters):
+    return server.http.get(INBOUND, params=parameters, headers=bearer(key))
 
 
 def test_the_example_of_the_source_over_http(server):
     key = server.installation.key()
-    missing = server.get(key, **EXAMPLE)
+    missing = get(server, key, **EXAMPLE)
     assert missing.status_code == 503
     assert missing.json()["error"]["code"] == "NOT_READY"
 
@@ -102,7 +47,7 @@ def test_the_example_of_the_source_over_http(server):
         [Message(f"2026-05-05T{hour:02d}:05Z") for hour, n in received.items() for _ in range(n)],
         "2026-05-05T23:59:43Z",
     )
-    response = server.get(key, **EXAMPLE)
+    response = get(server, key, **EXAMPLE)
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "application/json"
     assert response.headers["Cache-Control"] == "private, max-age=30"
@@ -122,7 +67,7 @@ def test_the_example_of_the_source_over_http(server):
     unchanged = server.http.get(
         INBOUND,
         params=EXAMPLE,
-        headers=_bearer(key) | {"If-None-Match": response.headers["ETag"]},
+        headers=bearer(key) | {"If-None-Match": response.headers["ETag"]},
     )
     assert (unchanged.status_code, unchanged.content) == (304, b"")
     assert unchanged.headers["ETag"] == response.headers["ETag"]
@@ -131,9 +76,9 @@ def test_the_example_of_the_source_over_http(server):
 def test_publication_is_followed_and_the_file_before_is_let_go(server):
     key = server.installation.key()
     before = server.installation.publish([Message("2026-05-05T00:05Z")] * 3, "2026-05-05T12:00Z")
-    server.get(key, **EXAMPLE)
+    get(server, key, **EXAMPLE)
     after = server.installation.publish([Message("2026-05-05T00:05Z")] * 4, "2026-05-05T13:00Z")
-    body = server.get(key, **EXAMPLE).json()
+    body = get(server, key, **EXAMPLE).json()
     assert body["meta"]["snapshot"] == after
     assert body["data"]["buckets"][0]["value"] == 4
 
@@ -154,7 +99,7 @@ def test_the_rate_limit_holds_over_all_workers(server):
     key, other = server.installation.key(), server.installation.key()
 
     def status(_):
-        response = server.fresh.get(INBOUND, params=EXAMPLE, headers=_bearer(key))
+        response = server.fresh.get(INBOUND, params=EXAMPLE, headers=bearer(key))
         if response.status_code == 429:
             assert response.json()["error"]["code"] == "RATE_LIMITED"
             assert int(response.headers["Retry-After"]) >= 1
@@ -166,24 +111,24 @@ def test_the_rate_limit_holds_over_all_workers(server):
     seconds = time.monotonic() - started
     assert set(statuses) == {200, 429}
     assert LIMIT <= statuses[200] <= LIMIT * (1 + int(seconds))
-    assert server.get(other, **EXAMPLE).status_code == 200
+    assert get(server, other, **EXAMPLE).status_code == 200
     time.sleep(1)
-    assert server.get(key, **EXAMPLE).status_code == 200
+    assert get(server, key, **EXAMPLE).status_code == 200
 
 
 def test_revocation_reaches_every_worker_at_once(server):
     key = server.installation.key()
     server.installation.keys.revoke(key[:14])
     for _ in range(6):
-        assert server.fresh.get(INBOUND, headers=_bearer(key)).status_code == 401
+        assert server.fresh.get(INBOUND, headers=bearer(key)).status_code == 401
 
 
 def test_log_lines_are_json_and_hold_no_key(server):
     key = server.installation.key()
-    response = server.get(key, metric="received", cursor="+4917012345")
+    response = get(server, key, metric="received", cursor="+4917012345")
     server.http.get(f"/secret-path/{key}")
     assert response.status_code == 422
-    lines = [json.loads(line) for line in server.log().splitlines()]
+    lines = server.log_lines()
     (line,) = [line for line in lines if line.get("request_id") == response.headers["X-Request-Id"]]
     assert line["key"] == key[:14]
     assert line["route"] == INBOUND
@@ -193,3 +138,80 @@ def test_log_lines_are_json_and_hold_no_key(server):
     assert "4917012345" not in server.log()
     assert "secret-path" not in server.log()
     assert '"status":500' not in server.log().replace(" ", "")
+
+
+def test_metrics_of_the_service_are_those_of_all_workers(server):
+    server.installation.publish([], "2026-05-05T12:00Z")
+
+    def counted():
+        text = server.http.get("/internal/metrics").text
+        found = re.search(
+            r'msgmetrics_http_requests_total\{method="GET",route="/healthz",status="200"\} (\S+)',
+            text,
+        )
+        return float(found[1]) if found else 0
+
+    before = counted()
+    for _ in range(10):
+        assert server.fresh.get("/healthz").status_code == 200
+    assert counted() == before + 10
+    text = server.http.get("/internal/metrics").text
+    assert "msgmetrics_http_request_seconds_bucket" in text
+    assert "am_live_" not in text
+    assert "acme" not in text
+    assert server.http.get("/openapi.json").json()["paths"].get("/internal/metrics") is None
+
+
+def test_a_publication_is_seen_at_the_next_request_and_drops_none(server):
+    key = server.installation.key()
+    server.installation.publish([], "2026-05-05T12:00Z")
+    statuses, stop = Counter(), Event()
+
+    def ask_all_the_time():
+        while not stop.is_set():
+            statuses[server.fresh.get("/v1/metrics/catalog", headers=bearer(key)).status_code] += 1
+            statuses[server.fresh.get("/readyz").status_code] += 1
+            time.sleep(0.06)
+
+    def seen():
+        return server.fresh.get("/readyz").json()["snapshot"]
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask_all_the_time)
+        for number in range(4):
+            published = server.installation.publish(
+                [Message("2026-05-05T00:05Z")] * number, "2026-05-05T13:00Z"
+            )
+            # At once and from every worker, and not by chance.
+            assert [seen() for _ in range(4)] == [published] * 4
+        stop.set()
+        asking.result()
+    assert set(statuses) == {200}
+    assert statuses[200] > 10
+
+
+def test_requests_under_way_are_ended_before_the_service_does(tmp_path):
+    server = Server(tmp_path)
+    try:
+        server.installation.publish([], "2026-05-05T12:00Z")
+        key = server.installation.key()
+        body = b'{"filterBy": {}, "metrics": []}'
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            head = (
+                f"POST /v1/metrics/query HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            )
+            connection.sendall(head.encode() + body[:5])
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            connection.sendall(body[5:])
+            answer = b""
+            while piece := connection.recv(65536):
+                answer += piece
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"filterBy.sentSince" in answer
+        server.process.wait(timeout=20)
+        assert [line["event"] for line in server.log_lines()][-1].startswith("Finished")
+    finally:
+        server.close()

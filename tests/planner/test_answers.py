@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hostile import drawn, every_bound, every_tie
@@ -17,6 +18,7 @@ from endpoint.planning.answer import run
 from endpoint.planning.periods import requested_period
 from endpoint.planning.planner import plan
 from endpoint.planning.question import QUERY_ROUTE, read_question
+from endpoint.planning.time_zones import Offsets
 
 from .questions import askings
 from .worlds import World, build_hostile_world, build_world
@@ -75,6 +77,7 @@ def test_marts_messages_and_reference_agree_on_random_questions(world, data):
         key_account=own,
         include_components=body["includeComponents"],
         empty_rate=asking.empty_rate,
+        zone=asking.zone or "UTC",
     )
     accounts = accounts_asked(world.connection, question, own=own, visible=visible)
     for from_messages in (False, True):
@@ -85,6 +88,7 @@ def test_marts_messages_and_reference_agree_on_random_questions(world, data):
             accounts=accounts,
             from_messages=from_messages,
             empty_rate=asking.empty_rate,
+            offsets=asking.zone and Offsets.over(ZoneInfo(asking.zone), period),
         )
         found = run(world.connection, planned)
         assert found.rows() == expected, planned.explain()
@@ -97,6 +101,8 @@ def test_marts_messages_and_reference_agree_on_random_questions(world, data):
         _compared[world.name] += 1
         if not from_messages:
             _answered_by[planned.table.name] += 1
+            if planned.offsets:
+                _answered_by["local clock"] += 1
             if planned.helper:
                 _answered_by["helper"] += 1
     _with_rows[world.name] += bool(expected)
@@ -108,7 +114,14 @@ def test_random_questions_were_of_all_kinds():
     assert sum(_compared.values()) >= 700
     # Questions that all have no rows would agree too.
     assert min(_with_rows.values()) > QUESTIONS / 6, _with_rows
-    kinds = {"daily": 60, "hourly": 60, "messages": 25, "url_clicks": 5, "helper": 25}
+    kinds = {
+        "daily": 60,
+        "hourly": 60,
+        "messages": 25,
+        "url_clicks": 5,
+        "helper": 25,
+        "local clock": 30,
+    }
     for kind, least in kinds.items():
         found = sum(n for name, n in _answered_by.items() if name.startswith(kind))
         assert found >= least, (kind, _answered_by)

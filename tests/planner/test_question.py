@@ -9,10 +9,10 @@ from endpoint.planning.question import (
     MAX_LIST_LENGTH,
     OTHER_SPELLINGS,
     QUERY_ROUTE,
+    ExtendedQuestionBody,
     FilterBy,
     InvalidQuestionError,
     QuestionBody,
-    QuestionBodyWithComponents,
     kept_dimensions,
     known_values,
     read_question,
@@ -64,7 +64,7 @@ def refusals(asked, flavour=AGGREGATE_ROUTE, prefix="request"):
         ({"senders": [5]}, "senders[0]", "must be a text"),
         ({"senders": [["Shop"]]}, "senders[0]", "must be a text"),
         ({"senders": ["\ud800"]}, "senders[0]", "must be valid Unicode text"),
-        ({"senders": ["x"] * (MAX_LIST_LENGTH + 1)}, "senders", "more than 100000 entries"),
+        ({"senders": ["x"] * (MAX_LIST_LENGTH + 1)}, "senders", "more than 10000 entries"),
         ({"applicationId": ["app"]}, "applicationId", "must be a text"),
         ({"entityId": 5}, "entityId", "must be a text"),
         ({"countryIds": [2**31]}, "countryIds[0]", "a whole number of at most 2147483647"),
@@ -275,8 +275,17 @@ def test_sender_types_are_those_of_messages_and_of_channels_that_map_to_themselv
 
 
 def test_the_body_documents_itself_with_the_names_on_the_wire():
-    for model in (QuestionBody, QuestionBodyWithComponents):
+    for model in (QuestionBody, ExtendedQuestionBody):
         schema = model.model_json_schema()
         assert set(schema["required"]) == {"filterBy", "metrics"}
         assert "sentSince" in schema["$defs"]["FilterBy"]["required"]
         assert "TOTAL_COST_CENTS" in schema["properties"]["metrics"]["items"]["enum"]
+
+
+def test_a_whole_number_may_be_spelled_with_a_zero_fraction():
+    asked = body({"countryIds": [191.0, 40], "communicationIds": [-0.0]})
+    filters = read_question(asked, QUERY_ROUTE).filters
+    assert filters["COUNTRY_ID"] == (191, 40)
+    assert filters["COMMUNICATION"] == (0,)
+    for number in (1.5, float("inf"), float("nan"), 1e300):
+        assert "filterBy.countryIds[0]" in refusals(body({"countryIds": [number]}), prefix="")

@@ -1,0 +1,53 @@
+"""A question put to a snapshot on behalf of an account: whose messages count, and the rows.
+
+Both routes that take a question go through here, so that there is one place where an account's
+rights meet the accounts that were asked for. Errors of the routes and shapes of answers are not
+here.
+"""
+
+from collections.abc import Collection
+
+from endpoint.planning.accounts import accounts_asked
+from endpoint.planning.answer import Answer, run
+from endpoint.planning.periods import Period
+from endpoint.planning.planner import PlanKey
+from endpoint.planning.question import Question
+from endpoint.planning.time_zones import Offsets
+from endpoint.snapshots import Snapshot
+
+MAX_ROWS = 1_000_000
+_MOST_VALUES_KEPT = 100
+
+
+def accounts_of(question: Question, now: Snapshot, account_key: str) -> list[str]:
+    """The accounts that a question of an account counts; rights are those of the snapshot `now`."""
+    visible = now.family(account_key)
+    if not question.account_keys and not question.include_subaccounts:
+        return [account_key]
+    with now.cursor() as connection:
+        found = accounts_asked(connection, question, own=account_key, visible=visible)
+    return found if found is not None else visible
+
+
+def ask(
+    question: Question,
+    snapshot: Snapshot,
+    *,
+    accounts: Collection[str],
+    period: Period,
+    empty_rate: float | None = None,
+    offsets: Offsets | None = None,
+) -> Answer:
+    """The rows. Raises TooManyRowsError where there are more than a million."""
+    key = PlanKey.of(
+        question,
+        period=period,
+        accounts=sorted(accounts),
+        empty_rate=empty_rate,
+        offsets=offsets,
+    )
+    # Long lists would fill the memory with what is hardly asked twice.
+    is_short = key.values <= _MOST_VALUES_KEPT
+    planned = snapshot.planned(key) if is_short else key.plan(snapshot.tables)
+    with snapshot.cursor() as connection:
+        return run(connection, planned, most_rows=MAX_ROWS)

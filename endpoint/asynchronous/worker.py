@@ -1,0 +1,325 @@
+"""The queue: answers requests and sends their callbacks, in one process at a time.
+
+huey hands out the work and holds what is to be done later, on SQLite. It takes a task off its
+queue before the task is run, so a killed process loses that one; therefore the ledger says what is
+to be done. Of all processes of an installation the one that holds a lock works, and the lock goes
+with its process: the next holder empties the queue, fills it from the ledger, and goes on.
+"""
+
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import structlog
+from huey import SqliteHuey
+from huey.consumer import Consumer
+from huey.serializer import SignedSerializer
+from ulid import ULID
+
+from endpoint import service_metrics
+from endpoint.asking import accounts_of, ask
+from endpoint.asynchronous.addresses import AllowedTargets
+from endpoint.asynchronous.callbacks import NoAnswerError, call
+from endpoint.asynchronous.ledger import FAILED, SUCCESS, AcceptedRequest, Ledger
+from endpoint.asynchronous.results import Results
+from endpoint.planning.answer import Answer, TooManyRowsError
+from endpoint.planning.periods import Period, requested_period
+from endpoint.planning.question import AGGREGATE_ROUTE, InvalidQuestionError, read_question
+from endpoint.rendering import to_json
+from endpoint.rows import columns_of, json_rows, moment_text
+from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
+from msgmetrics.settings import Settings
+
+TRIES = 5
+# A request whose answering was begun so often and never ended is what ends the process.
+_MOST_CLAIMS = 5
+_ANSWERING_THREADS = 2
+_CALLING_THREADS = 8
+_LOOK_SECONDS = 0.5
+_SWEEP_SECONDS = 5
+_TIDY_SECONDS = 600
+_STOP_SECONDS = 5
+
+_log = structlog.get_logger("endpoint")
+
+
+class _ConsumerBeside(Consumer):
+    """huey's consumer beside a server, which keeps its own signal handlers."""
+
+    def _set_signal_handlers(self) -> None:
+        return
+
+
+class Worker:
+    """Takes requests in; one of all workers of an installation also works them off."""
+
+    def __init__(
+        self, settings: Settings, snapshots: Snapshots, ledger: Ledger, results: Results
+    ) -> None:
+        self._folder = settings.endpoint_dir
+        self._snapshots = snapshots
+        self._ledger = ledger
+        self._results = results
+        self._allowed = AllowedTargets.of(settings.callback_allow)
+        self._pause = settings.callback_pause
+        self._name = str(ULID())
+        self._calling: set[str] = set()
+        self._calling_lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._queues: list[SqliteHuey] = []
+        self._consumers: list[Consumer] = []
+
+    def start(self, secret: bytes) -> None:
+        """Open the queue, and work whenever no other process does, until `close`.
+
+        secret: what the tasks in the queue are signed with; the same in every process.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / "queue.sqlite"
+        answering = _queue("answers", path, secret)
+        calling = _queue("callbacks", path, secret)
+        self._queues = [answering, calling]
+        self._answer_task = answering.task(name="answer")(self._answer)
+        self._call_task = calling.task(name="call")(self._call)
+        self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; what is under way has a few seconds, and is done anew by the next process else."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        for queue in self._queues:
+            queue.storage.close()
+        self._ledger.close()
+
+    def enqueue(self, request_id: str) -> None:
+        """Have a request of the ledger answered soon."""
+        self._answer_task(request_id)
+
+    # ------------------------------------------------------------------- the process that works
+
+    def _work(self) -> None:
+        try:
+            with (self._folder / "worker.lock").open("a") as lock:
+                while not _locked(lock.fileno()):
+                    if self._stop.wait(_LOOK_SECONDS):
+                        return
+                # For eyes: which of several processes it is.
+                lock.truncate(0)
+                lock.write(f"{os.getpid()}\n")
+                lock.flush()
+                self._work_alone()
+        except Exception as error:
+            _log.error("requests are not worked off", reason=type(error).__name__)
+
+    def _work_alone(self) -> None:
+        for queue in self._queues:
+            queue.storage.flush_queue()
+            queue.storage.flush_schedule()
+        self._fill()
+        self._consumers = [
+            _consumer(queue, threads)
+            for queue, threads in zip(
+                self._queues, (_ANSWERING_THREADS, _CALLING_THREADS), strict=True
+            )
+        ]
+        for consumer in self._consumers:
+            consumer.start()
+        swept, tidied = time.monotonic(), -float(_TIDY_SECONDS)
+        while not self._stop.wait(_LOOK_SECONDS):
+            now = time.monotonic()
+            if now - swept >= _SWEEP_SECONDS:
+                swept = now
+                self._sweep()
+            if now - tidied >= _TIDY_SECONDS:
+                tidied = now
+                self._tidy()
+        for consumer in self._consumers:
+            consumer.stop_flag.set()
+        for consumer in self._consumers:
+            consumer.stop(graceful=True)
+
+    def _fill(self) -> None:
+        """Queue all that the ledger has left to do."""
+        for request_id in self._ledger.waiting_for_answers():
+            self.enqueue(request_id)
+        for request_id, not_before in self._ledger.waiting_for_callbacks():
+            self._call_later(request_id, not_before)
+
+    def _sweep(self) -> None:
+        """Queue what another process wrote down and was killed before it could queue it.
+
+        An id that is queued twice does no harm: a request is claimed once.
+        """
+        try:
+            for consumer in self._consumers:
+                consumer.check_worker_health()
+            if not len(self._queues[0]):
+                for request_id in self._ledger.waiting_for_answers():
+                    self.enqueue(request_id)
+        except Exception as error:
+            _log.warning("requests not looked through", reason=type(error).__name__)
+
+    def _tidy(self) -> None:
+        try:
+            self._results.drop_old(id_ for id_, _ in self._ledger.waiting_for_callbacks())
+            self._ledger.forget()
+        except Exception as error:
+            _log.warning("old results not dropped", reason=type(error).__name__)
+
+    # ---------------------------------------------------------------------------------- answers
+
+    def _answer(self, request_id: str) -> None:
+        request = self._ledger.claim(request_id, self._name)
+        if request is None:
+            return
+        started = time.perf_counter()
+        status, failure = self._answered(request)
+        if self._ledger.end(request_id, status, failure):
+            service_metrics.asynchronous_requests.labels(status).inc()
+            _log.info(
+                "request ended",
+                asynchronous_request=request_id,
+                status=status,
+                milliseconds=round((time.perf_counter() - started) * 1000, 1),
+            )
+            self._call_later(request_id, 0)
+
+    def _answered(self, request: AcceptedRequest) -> tuple[str, str | None]:
+        """Write the result; how the request ended, and why where it failed."""
+        failure = "The request broke the service each time that it was begun; ask for less."
+        if request.claims <= _MOST_CLAIMS:
+            try:
+                self._results.write(request.request_id, self._success(request))
+                return SUCCESS, None
+            except TooManyRowsError as error:
+                failure = str(error)
+            except (SnapshotGoneError, NothingPublishedError):
+                failure = "The data of the request's acceptance is no longer held; ask anew."
+            except InvalidQuestionError:
+                failure = "The request was taken by a release that understood it; ask anew."
+            except duckdb.OutOfMemoryException:
+                failure = (
+                    "The answer needs more memory than there is: "
+                    "ask for fewer dimensions or a shorter period."
+                )
+            except Exception as error:
+                _log.error(
+                    "request not answered",
+                    asynchronous_request=request.request_id,
+                    error=type(error).__name__,
+                )
+                failure = "The request could not be answered; tell the operator its id."
+        body = {"requestId": request.request_id, "status": FAILED, "failureMessage": failure}
+        self._results.write(request.request_id, [to_json(body)])
+        return FAILED, failure
+
+    def _success(self, request: AcceptedRequest) -> Iterator[bytes]:
+        question = read_question(json.loads(request.question), AGGREGATE_ROUTE, prefix="request")
+        with (
+            self._snapshots.current() as now,
+            self._snapshots.earlier(request.snapshot_id) as snapshot,
+        ):
+            period = requested_period(
+                question.since,
+                question.until,
+                as_of=snapshot.as_of,
+                time_dimension=question.time_dimension,
+            )
+            # Rights are those of now, whatever snapshot the numbers come from.
+            accounts = accounts_of(question, now, request.account_key)
+            answer = ask(question, snapshot, accounts=accounts, period=period, empty_rate=0.0)
+        return _success_body(request.request_id, answer, period)
+
+    # -------------------------------------------------------------------------------- callbacks
+
+    def _call_later(self, request_id: str, not_before: float) -> None:
+        delay = not_before - time.time()
+        if delay > 0:
+            self._call_task.schedule((request_id,), delay=delay)
+        else:
+            self._call_task(request_id)
+
+    def _call(self, request_id: str) -> None:
+        with self._calling_lock:
+            if request_id in self._calling:
+                return
+            self._calling.add(request_id)
+        try:
+            request = self._ledger.to_call(request_id)
+            if request is not None:
+                self._call_once(request)
+        finally:
+            with self._calling_lock:
+                self._calling.discard(request_id)
+
+    def _call_once(self, request: AcceptedRequest) -> None:
+        told: dict[str, Any] = {
+            "asynchronous_request": request.request_id, "attempt": request.tries + 1
+        }  # fmt: skip
+        try:
+            status = call(
+                request.callback_url, self._results.path(request.request_id), self._allowed
+            )
+        except NoAnswerError as error:
+            next_try_at = None
+            if request.tries + 1 < TRIES:
+                next_try_at = time.time() + self._pause * 4**request.tries
+            self._ledger.call_got_no_answer(request.request_id, next_try_at)
+            service_metrics.callback_tries.labels("no answer").inc()
+            _log.warning("callback got no answer", reason=str(error), **told)
+            if next_try_at is not None:
+                self._call_later(request.request_id, next_try_at)
+            return
+        self._ledger.call_was_answered(request.request_id)
+        service_metrics.callback_tries.labels("answered").inc()
+        _log.info("callback answered", status=status, **told)
+
+
+def _success_body(request_id: str, answer: Answer, period: Period) -> Iterator[bytes]:
+    response = {
+        "requestedPeriod": {
+            "sentSince": moment_text(period[0]),
+            "sentUntil": moment_text(period[1]),
+        },
+        "totalRows": answer.table.num_rows,
+        "columns": columns_of(answer),
+    }
+    head = {"requestId": request_id, "status": SUCCESS}
+    yield to_json(head)[:-1] + b',"response":' + to_json(response)[:-1] + b',"rows":'
+    yield from json_rows(answer, missing="N/A", zone=None)
+    yield b"}}"
+
+
+def _queue(name: str, path: Path, secret: bytes) -> SqliteHuey:
+    return SqliteHuey(
+        name,
+        filename=str(path),
+        results=False,
+        timeout=30,
+        serializer=SignedSerializer(secret=secret.hex(), salt=f"queue of {name}"),
+    )
+
+
+def _consumer(queue: SqliteHuey, threads: int) -> Consumer:
+    consumer = _ConsumerBeside(
+        queue, workers=threads, periodic=False, initial_delay=0.05, max_delay=0.5
+    )
+    consumer.shutdown_timeout = _STOP_SECONDS
+    return consumer
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

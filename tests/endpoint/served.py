@@ -1,0 +1,124 @@
+"""The service as a process of its own, asked over HTTP, and a small world published for it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import httpx
+from planner.worlds import World
+from published_by_hand import Installation
+from ulid import ULID
+
+from msgmetrics.settings import Settings
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A running service and what it has logged."""
+
+    def __init__(self, home: Path, *, workers: int = 1, **variables: object) -> None:
+        """variables: further settings, as RATE_LIMIT=20."""
+        self.installation = Installation(Settings(home=home))
+        self.port = free_port()
+        self._workers = workers
+        self._environment = os.environ | {
+            "MSGMETRICS_HOME": str(home),
+            **{f"MSGMETRICS_{name}": str(value) for name, value in variables.items()},
+        }
+        self._log_path = home / "log"
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+        # A connection for each request spreads the requests over the workers.
+        self.fresh = httpx.Client(
+            base_url=self.url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+        self.start()
+
+    def start(self) -> None:
+        with self._log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    "from endpoint.server import serve\n"
+                    f"serve('127.0.0.1', {self.port}, workers={self._workers})",
+                ],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                self.http.get("/healthz")
+                return
+            except httpx.TransportError:
+                time.sleep(0.05)
+        raise AssertionError(self.log())
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End it as an operator would; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+    def close(self) -> None:
+        self.http.close()
+        self.fresh.close()
+        if self.process.poll() is None:
+            self.stop()
+
+    def log(self) -> str:
+        return self._log_path.read_text()
+
+    def log_lines(self) -> list[dict]:
+        return [json.loads(line) for line in self.log().splitlines()]
+
+
+def publish_world(
+    world: World, installation: Installation, as_of: datetime, stale: bool = False
+) -> str:
+    """Publish the tables of a world, all of them, as a snapshot, and return its id."""
+    snapshot_id = str(ULID())
+    folder = installation.settings.snapshots_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{snapshot_id}.duckdb"
+    with duckdb.connect(path) as database:
+        for name in world.tables:
+            rows = world.connection.sql(f"select * from {name}").to_arrow_table()
+            database.execute(f"create table {name} as select * from rows")
+            assert rows is not None
+        database.execute(
+            """
+            create table snapshots as
+            select $id as snapshot_id, $as_of::timestamp as as_of,
+                current_timestamp::timestamp as published_at, $stale as stale,
+                9::integer as checks_passed, 1::integer as checks_warned
+            """,
+            {"id": snapshot_id, "as_of": as_of.replace(tzinfo=None), "stale": stale},
+        )
+    link = installation.settings.published_path.with_suffix(".new")
+    link.symlink_to(path)
+    link.replace(installation.settings.published_path)
+    return snapshot_id
+
+
+def bearer(key: str, **more: str) -> Mapping[str, str]:
+    return {"Authorization": f"Bearer {key}", **more}

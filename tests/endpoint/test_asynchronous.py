@@ -1,0 +1,437 @@
+"""Requests end exactly once, whatever is killed when; callbacks are tried as they should be."""
+
+import json
+import os
+import signal
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from published_by_hand import Installation, Message
+from receiver import Receiver, answers, hangs_up, wait_until
+from served import Server
+
+from endpoint import aggregate_queries
+from endpoint.asking import MAX_ROWS
+from endpoint.asynchronous import ledger as ledger_module
+from endpoint.asynchronous import worker as worker_module
+from endpoint.asynchronous.ledger import Ledger
+from endpoint.asynchronous.results import Results
+from endpoint.asynchronous.worker import Worker
+from endpoint.planning.answer import TooManyRowsError
+from endpoint.snapshots import Snapshots
+from msgmetrics.settings import Settings
+
+ASK = "/metrics/1/query-aggregate-data"
+QUESTION = {
+    "filterBy": {
+        "sentSince": "2026-05-05T00:00:00Z",
+        "sentUntil": "2026-05-06T00:00:00Z",
+        "channelCodes": ["SMS"],
+    },
+    "metrics": ["TOTAL_RECEIVED_TRAFFIC_COUNT"],
+}
+MESSAGES = [Message("2026-05-05T01:00Z")] * 3
+
+
+def app(key):
+    return {"Authorization": f"App {key}"}
+
+
+@pytest.fixture
+def receiver():
+    receiver = Receiver()
+    yield receiver
+    receiver.close()
+
+
+# ------------------------------------------------------------- a server that is killed for good
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path, CALLBACK_ALLOW="127.0.0.1", CALLBACK_PAUSE=0.5, RATE_LIMIT=10_000)
+    server.installation.publish(MESSAGES, "2026-05-05T12:00:00Z")
+    yield server
+    server.close()
+
+
+def ask(server, key, receiver):
+    body = {"callbackUrl": receiver.url, "request": QUESTION}
+    return server.http.post(ASK, json=body, headers=app(key)).json()["requestId"]
+
+
+def test_requests_survive_kill_9_and_end_exactly_once(server, receiver):
+    key = server.installation.key("acme", "metrics:manage")
+    accepted, kills = [], 2
+    for kill in range(kills):
+        accepted += [ask(server, key, receiver) for _ in range(12)]
+        # In the midst of them, each time somewhere else.
+        wait_until(lambda seen=4 * kill: len(receiver.bodies) >= seen)
+        server.kill()
+        server.start()
+    for request_id in accepted:
+        called = receiver.wait_for(request_id)
+        assert called["status"] == "SUCCESS"
+        assert called["response"]["rows"] == [["SMS", 3]]
+        told = server.http.get(f"/metrics/1/requests/{request_id}", headers=app(key)).json()
+        assert told == {"requestId": request_id, "status": "SUCCESS"}
+    counts = Counter(receiver.ids())
+    assert set(counts) == set(accepted)
+    # Twice only what was being called when its process was killed, with the same body.
+    again = [request_id for request_id, times in counts.items() if times > 1]
+    assert len(again) <= 8 * kills
+    for request_id in again:
+        bodies = [body for body in receiver.bodies if body["requestId"] == request_id]
+        assert all(body == bodies[0] for body in bodies)
+    assert "Traceback" not in server.log()
+
+
+def test_another_process_takes_over_from_a_killed_one(tmp_path, receiver):
+    server = Server(tmp_path, workers=2, CALLBACK_ALLOW="127.0.0.1", RATE_LIMIT=10_000)
+    try:
+        server.installation.publish(MESSAGES, "2026-05-05T12:00:00Z")
+        key = server.installation.key("acme", "metrics:manage")
+        lock = server.installation.settings.endpoint_dir / "worker.lock"
+        wait_until(lambda: lock.exists() and lock.read_text().strip().isdigit())
+        working = int(lock.read_text())
+        accepted = []
+        for number in range(20):
+            if number == 10:
+                os.kill(working, signal.SIGKILL)
+            # The killed process may have been the one that was asked.
+            with suppress(Exception):
+                body = {"callbackUrl": receiver.url, "request": QUESTION}
+                response = server.fresh.post(ASK, json=body, headers=app(key))
+                accepted.append(response.json()["requestId"])
+        assert len(accepted) >= 10
+        for request_id in accepted:
+            assert receiver.wait_for(request_id)["status"] == "SUCCESS"
+        assert int(lock.read_text()) != working
+    finally:
+        server.close()
+
+
+def test_what_waits_when_the_service_is_stopped_is_done_after_it_is_started(server, receiver):
+    key = server.installation.key("acme", "metrics:manage")
+    receiver.behaviour = hangs_up
+    request_id = ask(server, key, receiver)
+    receiver.wait_for(request_id)
+    server.stop()
+    receiver.behaviour = answers(200)
+    before = len(receiver.bodies)
+    server.start()
+    receiver.wait_for(request_id, times=before + 1)
+
+
+# ---------------------------------------------------------------- killed at one moment, and only
+
+
+class KilledError(BaseException):
+    """What a process that is gone does not catch."""
+
+
+@dataclass
+class Place:
+    """An installation, and workers over it, one after the other."""
+
+    settings: Settings
+    installation: Installation
+
+    def ledger(self) -> Ledger:
+        return Ledger(self.settings.endpoint_dir / "requests.sqlite")
+
+    def results(self) -> Results:
+        return Results(self.settings.endpoint_dir / "results")
+
+    def worker(self, ledger: Ledger) -> Worker:
+        return Worker(self.settings, Snapshots(self.settings), ledger, self.results())
+
+    def accept(self, ledger: Ledger, url: str, request_id: str = "r1", question=QUESTION) -> str:
+        snapshot_id = self.settings.published_path.resolve().stem
+        ledger.accept(request_id, "acme", json.dumps(question), url, snapshot_id)
+        return request_id
+
+
+@pytest.fixture
+def place(tmp_path):
+    settings = Settings(home=tmp_path, callback_allow="127.0.0.1", callback_pause=0.01)
+    installation = Installation(settings)
+    installation.publish(MESSAGES, "2026-05-05T12:00:00Z")
+    return Place(settings, installation)
+
+
+def killed(*_, **__):
+    raise KilledError
+
+
+@pytest.mark.parametrize(
+    ("holder", "name", "before"),
+    [
+        (Ledger, "claim", True),
+        (Ledger, "claim", False),
+        (worker_module, "ask", True),
+        (Results, "write", True),
+        (Results, "write", False),
+        (Ledger, "end", True),
+        (Ledger, "end", False),
+        (Ledger, "to_call", False),
+        (worker_module, "call", True),
+        (worker_module, "call", False),
+        (Ledger, "call_was_answered", True),
+        (Ledger, "call_was_answered", False),
+    ],
+)
+def test_a_kill_at_any_step_loses_nothing_and_repeats_nothing_but_a_call_that_was_cut(
+    place, receiver, monkeypatch, holder, name, before
+):
+    ledger = place.ledger()
+    request_id = place.accept(ledger, receiver.url)
+    original = getattr(holder, name)
+
+    def step(*arguments, **named):
+        if not before:
+            original(*arguments, **named)
+        raise KilledError
+
+    first = place.worker(ledger)
+    # Without threads: what the queue would run is run here.
+    first._call_task = lambda id_: first._call(id_)
+    with monkeypatch.context() as patched:
+        patched.setattr(holder, name, step)
+        with pytest.raises(KilledError):
+            first._answer(request_id)
+    calls_before = len(receiver.bodies)
+    ended_before = ledger.find(request_id, "acme").ended_at
+    ledger.close()
+
+    ledger = place.ledger()
+    second = place.worker(ledger)
+    second.start(b"secret")
+    try:
+        wait_until(lambda: not ledger.waiting_for_answers() and not ledger.waiting_for_callbacks())
+        found = ledger.find(request_id, "acme")
+        assert found.status == "SUCCESS"
+        assert ended_before in (None, found.ended_at)
+        was_cut = (name, before) in {("call", False), ("call_was_answered", True)}
+        assert len(receiver.bodies) == (2 if was_cut else 1)
+        assert calls_before <= 1
+        assert all(body == receiver.bodies[0] for body in receiver.bodies)
+        assert receiver.bodies[0]["response"]["rows"] == [["SMS", 3]]
+    finally:
+        second.close()
+
+
+def test_a_request_that_kills_its_process_every_time_ends_as_failed(place, receiver, monkeypatch):
+    ledger = place.ledger()
+    request_id = place.accept(ledger, receiver.url)
+    with monkeypatch.context() as patched:
+        patched.setattr(worker_module, "ask", killed)
+        for _ in range(5):
+            with pytest.raises(KilledError):
+                place.worker(ledger)._answer(request_id)
+    worker = place.worker(ledger)
+    worker.start(b"secret")
+    try:
+        called = receiver.wait_for(request_id)
+        assert called["status"] == "FAILED"
+        assert "ask for less" in called["failureMessage"]
+        assert ledger.find(request_id, "acme").status == "FAILED"
+    finally:
+        worker.close()
+
+
+def test_a_request_that_was_written_down_but_never_queued_is_swept_up(place, receiver, monkeypatch):
+    monkeypatch.setattr(worker_module, "_SWEEP_SECONDS", 0.1)
+    ledger = place.ledger()
+    worker = place.worker(ledger)
+    worker.start(b"secret")
+    try:
+        place.accept(ledger, receiver.url, "r1")
+        receiver.wait_for("r1")
+        place.accept(ledger, receiver.url, "r2")
+        receiver.wait_for("r2")
+        assert Counter(receiver.ids()) == {"r1": 1, "r2": 1}
+    finally:
+        worker.close()
+
+
+# -------------------------------------------------------------------------- how a request fails
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TooManyRowsError(MAX_ROWS + 1, MAX_ROWS), "1,000,001 rows"),
+        (ZeroDivisionError("a secret"), "tell the operator"),
+    ],
+)
+def test_what_cannot_be_answered_ends_as_failed_and_is_called_back_and_kept(
+    place, receiver, monkeypatch, client_of, error, said
+):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(worker_module, "ask", fails)
+    client = client_of(place.installation)
+    key = place.installation.key("acme", "metrics:manage")
+    response = client.post(
+        ASK, json={"callbackUrl": receiver.url, "request": QUESTION}, headers=app(key)
+    )
+    request_id = response.json()["requestId"]
+    called = receiver.wait_for(request_id)
+    assert list(called) == ["requestId", "status", "failureMessage"]
+    assert called["status"] == "FAILED"
+    assert said in called["failureMessage"]
+    assert "secret" not in called["failureMessage"]
+    status = client.get(f"/metrics/1/requests/{request_id}", headers=app(key)).json()
+    assert status == called
+    kept = client.get(f"/metrics/1/requests/{request_id}/result", headers=app(key)).json()
+    assert kept == called
+
+
+def test_the_answer_is_from_the_snapshot_of_acceptance_and_fails_where_that_is_gone(
+    place, receiver
+):
+    ledger = place.ledger()
+    first, second = place.accept(ledger, receiver.url, "r1"), "r2"
+    gone = place.installation.publish(MESSAGES * 2, "2026-05-05T13:00:00Z")
+    place.accept(ledger, receiver.url, second)
+    place.installation.publish(MESSAGES * 3, "2026-05-05T14:00:00Z")
+    (place.settings.snapshots_dir / f"{gone}.duckdb").unlink()
+    worker = place.worker(ledger)
+    worker.start(b"secret")
+    try:
+        assert receiver.wait_for(first)["response"]["rows"] == [["SMS", 3]]
+        failed = receiver.wait_for(second)
+        assert failed["status"] == "FAILED"
+        assert "no longer held" in failed["failureMessage"]
+    finally:
+        worker.close()
+
+
+# ------------------------------------------------------------------------------------ callbacks
+
+
+@pytest.fixture
+def working(place):
+    ledger = place.ledger()
+    worker = place.worker(ledger)
+    worker.start(b"secret")
+    worker.ledger = ledger
+    yield worker
+    worker.close()
+
+
+def done(worker):
+    wait_until(
+        lambda: (
+            not worker.ledger.waiting_for_answers() and not worker.ledger.waiting_for_callbacks()
+        )
+    )
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 500, 503])
+def test_an_answer_of_any_status_ends_the_tries_and_no_redirect_is_followed(
+    place, receiver, working, status
+):
+    receiver.behaviour = answers(status, Location=receiver.url)
+    place.accept(working.ledger, receiver.url)
+    working.enqueue("r1")
+    done(working)
+    assert len(receiver.bodies) == 1
+
+
+def test_five_tries_are_made_with_growing_pauses(place, receiver, monkeypatch):
+    receiver.behaviour = hangs_up
+    ledger, pauses = place.ledger(), []
+    worker = place.worker(ledger)
+    monkeypatch.setattr(
+        worker, "_call_later", lambda id_, at: pauses.append(at - worker_module.time.time())
+    )
+    place.accept(ledger, receiver.url)
+    worker._answer("r1")
+    for _ in range(7):
+        worker._call("r1")
+    assert len(receiver.bodies) == worker_module.TRIES == 5
+    assert ledger.waiting_for_callbacks() == []
+    first, *retried = pauses
+    assert first <= 0
+    assert [round(pause, 2) for pause in retried] == [0.01, 0.04, 0.16, 0.64]
+    kept = place.results().path("r1")
+    assert kept.exists()
+
+
+def test_a_call_is_tried_again_until_it_is_answered(place, receiver, working):
+    def second_time(handler):
+        (answers(200) if len(receiver.bodies) > 1 else hangs_up)(handler)
+
+    receiver.behaviour = second_time
+    place.accept(working.ledger, receiver.url)
+    working.enqueue("r1")
+    receiver.wait_for("r1", times=2)
+    done(working)
+    assert len(receiver.bodies) == 2
+    assert receiver.bodies[0] == receiver.bodies[1]
+
+
+# -------------------------------------------------------------------------------- what is kept
+
+
+def test_results_are_kept_for_a_day_and_requests_for_a_month(
+    place, receiver, client_of, monkeypatch
+):
+    client = client_of(place.installation)
+    key = place.installation.key("acme", "metrics:manage")
+    body = {"callbackUrl": receiver.url, "request": QUESTION}
+    request_id = client.post(ASK, json=body, headers=app(key)).json()["requestId"]
+    receiver.wait_for(request_id)
+    path = f"/metrics/1/requests/{request_id}"
+    assert client.get(f"{path}/result", headers=app(key)).status_code == 200
+    ledger, results = place.ledger(), place.results()
+    wait_until(lambda: not ledger.waiting_for_callbacks())
+
+    now = datetime.now(UTC)
+
+    def moved(**later):
+        monkeypatch.setattr(
+            ledger_module.time, "time", lambda: (now + timedelta(**later)).timestamp()
+        )
+        results.drop_old([])
+        ledger.forget()
+
+    moved(hours=23, minutes=59)
+    assert results.path(request_id).exists()
+    assert client.get(f"{path}/result", headers=app(key)).status_code == 200
+    moved(hours=24, minutes=1)
+    assert not results.path(request_id).exists()
+    assert client.get(f"{path}/result", headers=app(key)).status_code == 404
+    assert client.get(path, headers=app(key)).json()["status"] == "SUCCESS"
+    moved(days=31)
+    assert client.get(path, headers=app(key)).status_code == 404
+
+
+def test_a_result_that_a_callback_still_needs_is_not_dropped(place):
+    results = place.results()
+    results.write("old", [b"{}"])
+    results.write("needed", [b"{}"])
+    for name in ("old", "needed"):
+        os.utime(results.path(name), (0, 0))
+    results.drop_old(["needed"])
+    assert not results.path("old").exists()
+    assert results.path("needed").exists()
+
+
+def test_an_account_that_has_too_much_waiting_is_told_to_wait(installation, client_of, monkeypatch):
+    monkeypatch.setattr(aggregate_queries, "MOST_IN_PROGRESS", 2)
+    monkeypatch.setattr(Worker, "enqueue", lambda *_: None)
+    installation.publish(MESSAGES, "2026-05-05T12:00:00Z")
+    client = client_of(installation)
+    key = installation.key("acme", "metrics:manage")
+    body = {"callbackUrl": "https://192.0.2.1.example/", "request": QUESTION}
+    statuses = [client.post(ASK, json=body, headers=app(key)).status_code for _ in range(3)]
+    assert statuses == [201, 201, 429]
+    other = installation.key("rival", "metrics:manage")
+    assert client.post(ASK, json=body, headers=app(other)).status_code == 201
