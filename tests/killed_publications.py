@@ -1,0 +1,122 @@
+"""Kills publications: forks a child a kill point, and publishes again after it.
+
+Run as a program, so that the tests' own process is not the one that forks: `python
+killed_publications.py HOME POINT ...`. HOME/warehouse.duckdb holds a built warehouse. A point is
+`execute:<number>` for a statement, or `fsync`, `rename`, `replace`, each before or after; `none`
+kills nothing. Prints a JSON object a point: what the stable name showed after the kill, and after
+the next publication. What must hold is the tests' matter.
+"""
+
+import json
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from msgmetrics.settings import Settings
+from orchestration import publishing
+
+_TIMES = {"publications": 0}
+
+
+def kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Connection:
+    """A connection that ends this process before its n-th statement."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, number: int | None) -> None:
+        self._connection, self._left = connection, number
+
+    def execute(self, *arguments: object) -> duckdb.DuckDBPyConnection:
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                kill_self()
+        return self._connection.execute(*arguments)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+
+def _kill_around(owner: object, name: str, when: str) -> None:
+    plain = getattr(owner, name)
+
+    def killing(*arguments: object) -> object:
+        if when == "before":
+            kill_self()
+        result = plain(*arguments)
+        kill_self()
+        return result
+
+    setattr(owner, name, killing)
+
+
+def publish(home: Path, point: str) -> bool:
+    """Publishes in a child; returns whether it was killed."""
+    _TIMES["publications"] += 1
+    pid = os.fork()
+    if pid == 0:
+        step, _, which = point.partition(":")
+        if step in ("rename", "replace"):
+            _kill_around(Path, step, which)
+        elif step == "fsync":
+            _kill_around(os, step, which)
+        connection = duckdb.connect(str(home / "warehouse.duckdb"))
+        publishing.publish(
+            Connection(connection, int(which) if step == "execute" else None),
+            Settings(home=home),
+            now=datetime.fromtimestamp(1_780_000_000 + _TIMES["publications"], UTC),
+            checks_passed=1,
+            checks_warned=0,
+        )
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0:
+        raise SystemExit(f"the publication at {point} failed by itself")
+    return os.WIFSIGNALED(status)
+
+
+def shown(home: Path) -> dict[str, object]:
+    """What a reader finds under the stable name; in a child, as DuckDB keeps files open."""
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        with duckdb.connect(str(Settings(home=home).published_path), read_only=True) as file:
+            (snapshot,) = file.execute("select snapshot_id from snapshots").fetchone()
+            tables = file.execute("select table_name from duckdb_tables() order by 1").fetchall()
+            rows = [
+                file.execute(f"select count(*) from {name}").fetchone()[0] for (name,) in tables
+            ]
+        os.write(writer, json.dumps({"snapshot": snapshot, "rows": rows}).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        text = pipe.read()
+    os.waitpid(pid, 0)
+    return json.loads(text)
+
+
+def main(home: Path, points: list[str]) -> None:
+    publish(home, "none")
+    for point in points:
+        before = shown(home)
+        was_killed = publish(home, point)
+        after = shown(home)
+        publish(home, "none")
+        outcome = {
+            "point": point,
+            "was_killed": was_killed,
+            "before": before,
+            "after": after,
+            "finally": shown(home),
+            "left_behind": len(list(Settings(home=home).snapshots_dir.glob("*.building*"))),
+        }
+        print(json.dumps(outcome), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
