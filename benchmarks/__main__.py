@@ -17,11 +17,16 @@ def main(
     folder: Annotated[Path, typer.Option(help="Where the warehouses are made.")] = Path(
         "var/benchmarks"
     ),
+    copies: Annotated[
+        bool, typer.Option(help="Make longer histories of copies of the first, not by a build.")
+    ] = False,
     memory: Annotated[str, typer.Option(help="MSGMETRICS_MEMORY of the builds.")] = "",
 ) -> None:
     """Measures restatement: batches on a short and on a long history."""
     sizes = [float(size) for size in history.split(",")]
-    restatement.run(folder.absolute(), sizes, batches, Console(width=100), memory)
+    restatement.run(
+        folder.absolute(), sizes, batches, Console(width=100), memory=memory, copies=copies
+    )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "MSGMETRICS_WAREHOUSE": str(settings.warehouse_path),
         "MSGMETRICS_WAREHOUSE_THREADS": str(settings.warehouse_threads),
         "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or _most_memory(),
+        "MSGMETRICS_BATCH_MEMORY": settings.memory or "1500MiB",
         "MSGMETRICS_CURRENCY": settings.currency,
         "MSGMETRICS_DEFINITION": definition_of_outcomes(settings),
         "DBT_TARGET_PATH": str(settings.dbt_target),

@@ -25,6 +25,10 @@
         {{ after if after is not none else 'null' }}::integer as after_batch_id,
         {{ upto }}::integer as upto_batch_id;
     comment on table facts.restatement is 'What the last run restated: the batches above one, up to another. One row.';
+    {%- if days is not none %}
+    -- what is touched needs little; more would go to blocks of the file, which the system caches anyway
+    set memory_limit = '{{ env_var('MSGMETRICS_BATCH_MEMORY', '1500MiB') }}';
+    {%- endif %}
 {%- endmacro %}
 
 
