@@ -10,6 +10,7 @@ import os
 import random
 from pathlib import Path
 
+import gevent
 from locust import FastHttpUser, constant, events, task
 from locust.env import Environment
 
@@ -24,7 +25,8 @@ _requests = itertools.count(1)
 def stop_after_enough(environment: Environment, **_: object) -> None:
     def count(**_: object) -> None:
         if next(_requests) == MOST_REQUESTS and environment.runner is not None:
-            environment.runner.quit()
+            # Not from here: the user that is counting is one of those that are to end.
+            gevent.spawn(environment.runner.quit)
 
     environment.events.request.add_listener(count)
 

@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from published_by_hand import Installation, Message
@@ -348,9 +349,9 @@ def test_five_tries_are_made_with_growing_pauses(place, receiver, monkeypatch):
     receiver.behaviour = hangs_up
     ledger, pauses = place.ledger(), []
     worker = place.worker(ledger)
-    monkeypatch.setattr(
-        worker, "_call_later", lambda id_, at: pauses.append(at - worker_module.time.time())
-    )
+    clock = SimpleNamespace(time=lambda: 1000.0, perf_counter=lambda: 0.0)
+    monkeypatch.setattr(worker_module, "time", clock)
+    monkeypatch.setattr(worker, "_call_later", lambda id_, at: pauses.append(at - 1000))
     place.accept(ledger, receiver.url)
     worker._answer("r1")
     for _ in range(7):

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -113,14 +114,30 @@ def test_errors_and_answers_are_of_their_schemas(server, key, document, receiver
     told("get", "/readyz", 200)
 
 
-def test_schemathesis_finds_nothing(server, key, receiver, tmp_path):
+def shortened(value):
+    """The document without limits of lists, and with the first values of long enumerations.
+
+    Every value of them is asked for elsewhere; here a thousand more requests would do it again.
+    """
+    if isinstance(value, list):
+        return [shortened(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {name: shortened(one) for name, one in value.items() if name != "maxItems"}
+    values = kept.get("enum")
+    return kept | {"enum": values[:4]} if isinstance(values, list) and len(values) > 8 else kept
+
+
+def test_schemathesis_finds_nothing(server, key, receiver, document, tmp_path):
     here = Path(__file__).parent
+    described = tmp_path / "openapi.json"
+    described.write_text(json.dumps(shortened(document)), "utf-8")
     run = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")), "run",
-            f"{server.url}/openapi.json", "-H", f"Authorization: Bearer {key}",
+            str(described), "--url", server.url, "-H", f"Authorization: Bearer {key}",
             "--checks", "all", "--phases", "examples,coverage,fuzzing,stateful",
-            "--max-examples", "12", "--seed", "1", "--no-color",
+            "--max-examples", "10", "--seed", "1", "--no-color",
             "--suppress-health-check", "all",
         ],
         env=os.environ
