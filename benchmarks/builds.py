@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import duckdb
+
 from msgmetrics.settings import Settings
 from orchestration.dbt import PROFILES_DIR, dbt_environment, dbt_executable
+from orchestration.restatement import remember_build
 
 # What a model is for, by the name of it or of its folder.
 FIND, COMPUTE, FOLD, OTHER = "find", "compute", "fold", "other"
@@ -56,6 +59,8 @@ def build(warehouse: Path, *, seeds: bool, memory: str = "") -> Build:
         name = result["unique_id"].split(".")[-1]
         nodes[name] = _execution(result["timing"])
         seconds[_purpose(name, settings)] += nodes[name]
+    with duckdb.connect(str(warehouse)) as connection:
+        remember_build(connection, settings)
     return Build(seconds, nodes, wall, usage.ru_maxrss // 1024)
 
 

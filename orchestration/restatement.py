@@ -19,6 +19,8 @@ NOTHING_LOADED = "Nothing is loaded yet: run `msgmetrics run` first."
 
 # The mark of whole builds that ended well: models, tests and all.
 _BUILD = "build"
+# Stands while a comparison of every row is owed.
+_EVERY_ROW = "every row"
 # Batches that ask for something: records to take in, days to recompute.
 _ASKING = """
 select batch_id, coalesce(cause, 'load') as cause, from_day, to_day, loaded
@@ -43,6 +45,8 @@ def unfinished(connection: duckdb.DuckDBPyConnection, settings: Settings) -> lis
     reasons = [f"{text} is not built yet." for text in _asking(connection, min(marks))]
     if _project_of_marts(connection) != fingerprint_of_project(settings):
         reasons.append("The models or the reference data are others than those of the last build.")
+    if owes_every_row(connection):
+        reasons.append("Every row is to be compared: the last build that did so did not end well.")
     published = published_snapshot(connection, settings)
     if published is None:
         reasons.append("Nothing is published yet.")
@@ -54,9 +58,33 @@ def unfinished(connection: duckdb.DuckDBPyConnection, settings: Settings) -> lis
     return reasons
 
 
-def remember_build(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+def owe_every_row(connection: duckdb.DuckDBPyConnection) -> None:
+    """Notes that every row is to be compared, until a build that did so has ended well.
+
+    So that what the nightly comparison refused is not published by the next pass, which compares
+    less.
+    """
+    if _exists(connection, "facts", "marks") and not owes_every_row(connection):
+        connection.execute("insert into facts.marks (relation) values (?)", [_EVERY_ROW])
+
+
+def owes_every_row(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a comparison of every row was begun and has not ended well."""
+    if not _exists(connection, "facts", "marks"):
+        return False
+    found = connection.execute(
+        "select count(*) from facts.marks where relation = ?", [_EVERY_ROW]
+    ).fetchone()
+    return found != (0,)
+
+
+def remember_build(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, *, every_row: bool = False
+) -> None:
     """Notes that a build has ended well, and by which models and reference data."""
     connection.execute("begin transaction")
+    if every_row:
+        connection.execute("delete from facts.marks where relation = ?", [_EVERY_ROW])
     connection.execute("delete from facts.marks where relation = ?", [_BUILD])
     connection.execute(
         "insert into facts.marks (relation, batch_id, definition) "

@@ -19,6 +19,7 @@ from small_warehouse import Row, rows_of, table_names
 
 from msgmetrics.settings import Settings
 from orchestration.loading.loader import Loader, LoadReport
+from orchestration.restatement import remember_build
 
 # Tables that hold more than the touched part of a run.
 STATE = {
@@ -62,6 +63,8 @@ class IncrementalWarehouse:
         broken = {one.node.name: one.message for one in result.result if one.status != "success"}
         assert result.success, next(iter(broken.items()))
         self._has_seeds = True
+        with self.connection() as connection:
+            remember_build(connection, self.settings)
 
     def held(self) -> dict[str, list[Row]]:
         """Every row of every table that a run restates, and of every mart."""

@@ -30,6 +30,8 @@ from orchestration.partitions import DAYS, ONE_RUN, is_partition, requested_days
 from orchestration.resources import Writer
 from orchestration.restatement import (
     RestatedDay,
+    owe_every_row,
+    owes_every_row,
     remember_build,
     restated_days,
     told_up_to,
@@ -83,10 +85,11 @@ def build(
         with warehouse(writer.settings) as connection:
             if days is not None or config.full_refresh:
                 _open_backfill(context, connection, writer.settings, days)
+            if config.every_row:
+                owe_every_row(connection)
+            every_row = config.every_row or owes_every_row(connection)
             reasons = unfinished(connection, writer.settings)
             reported = told_up_to(connection, writer.settings) if reasons else 0
-        if config.every_row:
-            reasons.append("Every row is compared.")
         if not context.selected_asset_keys:
             reasons.append("Checks were asked for.")
         if not reasons:
@@ -98,13 +101,13 @@ def build(
         drop_old_artefacts(writer.settings)
         held: list[Any] = []  # the facts, whose days are known only when dbt has ended, and after
         try:
-            for event in _built(context, dbt, writer.settings, every_row=config.every_row):
+            for event in _built(context, dbt, writer.settings, every_row=every_row):
                 if held or (isinstance(event, dg.Output) and _key_of(context, event) == FACTS):
                     held.append(event)
                 else:
                     yield event
             with warehouse(writer.settings) as connection:
-                remember_build(connection, writer.settings)
+                remember_build(connection, writer.settings, every_row=every_row)
                 _report(context, writer.settings, restated_days(connection, reported))
         except Exception:
             yield from held

@@ -100,6 +100,8 @@ class _Closing:
                 where
                     entry.stream = '{stream.name}'
                     and entry.closed_at is null
+                    -- what only lies ahead is taken in when its time has come
+                    and entry.valid_from is null
                     and entry.file_id <> good.file_id
                     and {goods}
                 """,

@@ -73,7 +73,7 @@ FAULTS = [
     Fault(
         "marts.hourly_by_channel",
         "update marts.hourly_by_channel set account_key = null where account_key = 'bank'",
-        f"{KEYS} {DAILY} {MESSAGES}",
+        f"{KEYS} {DAILY} {MESSAGES} {TOTALS}",
     ),
     # codes and relations
     Fault(

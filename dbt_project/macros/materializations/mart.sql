@@ -42,7 +42,7 @@
             {{ set_mark(this.identifier, counted.batch_id, counted.batch_id, definition) }}
         {%- elif mark.batch_id < counted.batch_id -%}
             {%- if is_crowded(parts, mark.rebuilt_batch_id) %}
-            {%- set made_anew.at = mark.batch_id %}
+            {%- set made_anew.at = counted.batch_id %}
             create or replace table {{ parts }} as
             select {{ mark.batch_id }}::integer as batch_id, *
             from ({{ sums(mart, grain, 'period_start', parts) }}) as sums

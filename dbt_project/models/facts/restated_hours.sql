@@ -1,4 +1,4 @@
-{{ config(materialized='incremental', incremental_strategy='append') }}
+{{ config(materialized='incremental', incremental_strategy='append', on_schema_change='append_new_columns') }}
 {%- set changes = held('fct_messages_changes') if table_exists('facts', 'fct_messages_changes') else none %}
 -- depends_on: {{ ref('fct_messages') }}
 with

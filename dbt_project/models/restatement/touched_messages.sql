@@ -24,9 +24,17 @@ directly as (
     select outcomes.message_hash
     from {{ held('fct_messages') }} as outcomes
     semi join (
-        (select * from {{ ref('error_codes') }} except select * from {{ held('applied_error_codes') }})
+        (
+            select error_code, error_group from {{ ref('error_codes') }}
+            except
+            select error_code, error_group from {{ held('applied_error_codes') }}
+        )
         union all
-        (select * from {{ held('applied_error_codes') }} except select * from {{ ref('error_codes') }})
+        (
+            select error_code, error_group from {{ held('applied_error_codes') }}
+            except
+            select error_code, error_group from {{ ref('error_codes') }}
+        )
     ) as changed on outcomes.error_code = changed.error_code
 
 ),
