@@ -12,6 +12,7 @@ from msgmetrics.settings import Settings
 from orchestration.batches import Cause, open_batch
 from orchestration.restatement import (
     RestatedDay,
+    owe_every_row,
     remember_build,
     restated_days,
     unfinished,
@@ -179,3 +180,15 @@ def test_every_day_is_restated_where_the_facts_were_made_anew(
         (1, 1, 1),
         (2, 2, 2),
     ]
+
+
+def test_a_comparison_of_every_row_is_owed_until_one_has_ended_well(warehouse: Warehouse) -> None:
+    batch = warehouse.batch(loaded=1)
+    warehouse.built(fct_messages=batch)
+    warehouse.published(batch)
+    assert warehouse.unfinished() == []
+    owe_every_row(warehouse.connection)
+    remember_build(warehouse.connection, warehouse.settings)
+    assert len(warehouse.unfinished()) == 1
+    remember_build(warehouse.connection, warehouse.settings, every_row=True)
+    assert warehouse.unfinished() == []
