@@ -43,6 +43,8 @@ class History:
     def open(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(str(self.path))
         connection.execute("set preserve_insertion_order = false")
+        # What this process holds on to is missing where the system keeps the file in memory.
+        connection.execute("set memory_limit = '4GB'")
         return connection
 
 
