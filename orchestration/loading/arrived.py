@@ -49,7 +49,6 @@ def insert_refused(
     *,
     batch_id: int,
     now: datetime,
-    latest: datetime,
 ) -> None:
     """The refused records, each as an open entry; `path` is their file's."""
     connection.execute(
@@ -62,7 +61,7 @@ def insert_refused(
             (select coalesce(max(quarantine_id), 0) from raw.quarantine)
             + row_number() over (order by row_number),
             file_id, $stream, $path, row_number, raw, reason, $batch_id,
-            $now, {stream.key}, {readable_version(stream)}, valid_from, $rules
+            $now, {stream.key}, version, valid_from, $rules
         from arrived
         where reason is not null
         """,
@@ -71,15 +70,6 @@ def insert_refused(
             "path": path,
             "batch_id": batch_id,
             "now": now,
-            "latest": latest,
             "rules": rules(),
         },
     )
-
-
-def readable_version(stream: Stream) -> str:
-    """SQL over `arrived`: a refused record's version, null where it cannot be relied upon.
-
-    One that lies too far ahead is taken for a slip: the record put right will have an earlier one.
-    """
-    return f"case when {stream.version()} <= $latest::timestamp then {stream.version()} end"

@@ -41,7 +41,8 @@ def settle_files(connection: duckdb.DuckDBPyConnection, *, batch_id: int, now: d
             closing = _Closing(connection, batch_id, now, files="not settled")
             closed += closing.by_good_records(
                 f"good.batch_id >= {since} "
-                "and good.file_id in (select file_id from raw.files where not settled)"
+                "and good.file_id in (select file_id from raw.files where not settled)",
+                since=since,
             )
             closed += closing.by_good_files()
             closed += closing.by_the_same_refusal()
@@ -58,7 +59,10 @@ def close_after_requeue(
         f"(select file_id from raw.quarantine where closed_by_batch = {batch_id})"
     )
     closing = _Closing(connection, batch_id, now, files=mended)
-    return closing.by_good_records(f"good.batch_id = {batch_id}") + closing.by_good_files()
+    return (
+        closing.by_good_records(f"good.batch_id = {batch_id}", since=batch_id)
+        + closing.by_good_files()
+    )
 
 
 class _Closing:
@@ -84,26 +88,44 @@ class _Closing:
         ).fetchall()
         return Counter((stream, because) for (stream,) in closed)
 
-    def by_good_records(self, goods: str) -> Closed:
+    def by_good_records(self, goods: str, *, since: int) -> Closed:
         """Records that arrived well in another file, in a version that is not an older one.
 
+        Where no version can be compared, a mere repeat of what was held when the record was
+        refused closes nothing, for it may be what the refused record corrects; unless it comes
+        under the name of the refused record's file, mended.
+
         goods: SQL that holds for the rows of the raw tables (`good`) that count.
+        since: the first batch that they are of.
         """
         closed = Closed()
         for stream in streams().values():
             closed += self._close(
                 ARRIVED_AGAIN,
                 f"""
-                select entry.quarantine_id
-                from raw.quarantine as entry
-                inner join raw.{stream.name} as good on {_is_the_same_record(stream)}
-                where
-                    entry.stream = '{stream.name}'
-                    and entry.closed_at is null
-                    -- what only lies ahead is taken in when its time has come
-                    and entry.valid_from is null
-                    and entry.file_id <> good.file_id
-                    and {goods}
+                with candidate as (
+                    select
+                        entry.quarantine_id,
+                        least(entry.batch_id, {since}) as held_before,
+                        (
+                            entry.version is not null
+                            or (entry.path = file.path and entry.file_id < file.file_id)
+                        ) as is_answer,
+                        good
+                    from raw.quarantine as entry
+                    inner join raw.{stream.name} as good on {_is_the_same_record(stream)}
+                    inner join raw.files as file on good.file_id = file.file_id
+                    where
+                        entry.stream = '{stream.name}'
+                        and entry.closed_at is null
+                        and entry.file_id <> good.file_id
+                        and {goods}
+                )
+                select quarantine_id from candidate where is_answer
+                union all
+                select quarantine_id
+                from candidate
+                anti join raw.{stream.name} as held on {_is_news_no_more(stream)}
                 """,
             )
         return closed
@@ -177,10 +199,25 @@ class _Closing:
 def _is_the_same_record(stream: Stream) -> str:
     """SQL: is this row (`good`) the record of this entry (`entry`), in no older version?"""
     conditions = [
-        f"{look_up_hash('entry.record_id')} = good.{name}"
-        for name, column in LOOK_UP_HASHES[stream.name].items()
-        if column == stream.key
+        f"{look_up_hash('entry.record_id')} = good.{hashed}" for hashed in _key_hashes(stream)
     ]
     conditions.append(f"entry.record_id = good.{stream.key}")
     conditions.append(f"(entry.version is null or {stream.version('good.')} >= entry.version)")
     return " and ".join(conditions)
+
+
+def _is_news_no_more(stream: Stream) -> str:
+    """SQL: was this row (`held`) there before the refusal, and newer than or like the good one?"""
+    conditions = [f"good.{hashed} = held.{hashed}" for hashed in _key_hashes(stream)]
+    conditions.append(f"good.{stream.key} = held.{stream.key}")
+    conditions.append("held.batch_id < held_before")
+    same = " and ".join(
+        f"good.{name} is not distinct from held.{name}" for name in stream.field_names
+    )
+    conditions.append(f"({stream.version('held.')} > {stream.version('good.')} or ({same}))")
+    return " and ".join(conditions)
+
+
+def _key_hashes(stream: Stream) -> list[str]:
+    """The columns of a raw table that hold the hash of its key, if there are any."""
+    return [name for name, column in LOOK_UP_HASHES[stream.name].items() if column == stream.key]

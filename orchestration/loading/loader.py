@@ -386,7 +386,6 @@ class Loader:
                 arrival.file.name,
                 batch_id=report.batch_id,
                 now=self._naive_now,
-                latest=self._latest,
             )
         self._insert_arrived(stream, [arrival.file_id], report)
         self._connection.execute("drop table if exists arrived")

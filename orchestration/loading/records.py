@@ -22,6 +22,8 @@ _TIMESTAMP = (
 _NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
 _MOST_DIGITS = 100
 _EARLIEST = "timestamp '2000-01-01'"
+# What the versions of one record compare by, the first that it has.
+_VERSION_MOMENTS = ("updated_at", "sent_at")
 # How far ahead of the load's clock a timestamp may lie.
 FUTURE = timedelta(hours=24)
 
@@ -79,7 +81,7 @@ class Stream:
 
     def version(self, prefix: str = "") -> str:
         """SQL: by what the versions of one record compare first; null where nothing does."""
-        moments = [prefix + name for name in ("updated_at", "sent_at") if name in self.field_names]
+        moments = [prefix + name for name in _VERSION_MOMENTS if name in self.field_names]
         return f"coalesce({', '.join(moments)})" if moments else "null::timestamp"
 
 
@@ -304,11 +306,23 @@ def _judgements(field: Field, *, clock: bool = True) -> list[str]:
     return reasons
 
 
+def _reliable_version(stream: Stream) -> str:
+    """SQL over texts and values: the version of a record that may be refused, or null."""
+    moments = [name for name in _VERSION_MOMENTS if name in stream.field_names]
+    if not moments:
+        return "null::timestamp"
+    unreadable = " or ".join(f'"{m}" is not null and "{m}__value" is null' for m in moments)
+    values = ", ".join(f'"{m}__value"' for m in moments)
+    version = f"coalesce({values})"
+    return f"case when not ({unreadable}) and {version} <= $latest::timestamp then {version} end"
+
+
 def judged_sql(stream: Stream, source: str) -> str:
     """SQL over `source` that yields typed columns and `reason`, null for a valid record.
 
     And `valid_from`: for a record that is refused only because it lies too far ahead, the moment
-    from which it does not.
+    from which it does not. And `version`: null where the one that came cannot be read or relied
+    upon, for one too far ahead is taken for a slip: the record put right will have an earlier one.
 
     `source` yields file_id, row_number, raw, extra, refused (a reason that is known before the
     fields are looked at) and every field of the stream as text. The parameter $latest is the
@@ -350,6 +364,7 @@ select
         when greatest({moments}) > $latest::timestamp and refused is null
             and not ({is_refused_for_good})
         then greatest({moments}) - interval {hours_ahead} hours
-    end as valid_from
+    end as valid_from,
+    {_reliable_version(stream)} as version
 from typed
 """

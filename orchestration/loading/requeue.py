@@ -14,7 +14,7 @@ import duckdb
 from msgmetrics.errors import UserError
 from orchestration.batches import open_batch
 from orchestration.loading import readers
-from orchestration.loading.arrived import insert_valid, readable_version, rules
+from orchestration.loading.arrived import insert_valid, rules
 from orchestration.loading.closing import REQUEUED, Closed, close_after_requeue
 from orchestration.loading.landing import ENDINGS
 from orchestration.loading.records import FUTURE, Stream, judged_sql, streams
@@ -179,13 +179,13 @@ class Requeue:
             set
                 reason = arrived.reason,
                 record_id = arrived.{stream.key},
-                version = {readable_version(stream)},
+                version = arrived.version,
                 valid_from = arrived.valid_from,
                 judged_by = $rules
             from arrived
             where arrived.reason is not null and entry.quarantine_id = arrived.row_number
             """,
-            {"latest": self._latest, "rules": self._rules},
+            {"rules": self._rules},
         )
         self._connection.execute("drop table arrived")
 

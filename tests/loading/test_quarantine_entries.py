@@ -8,7 +8,7 @@ import io
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -44,7 +44,9 @@ class Line:
             record["sent_at"] = json.dumps(self.sent_at.isoformat())
             record["updated_at"] = "null"
         elif self.version is None:
-            record["sent_at"] = record["updated_at"] = '"yesterday"'
+            record["updated_at"] = '"yesterday"'
+            if self.note == "x":
+                record["sent_at"] = '"yesterday"'
         else:
             record["updated_at"] = json.dumps(self.sent_at.isoformat())
         if self.kind == "bad":
@@ -111,19 +113,32 @@ class Entry:
     file: File
     row: int | None
     line: Line | None
+    held: tuple[Line, ...]  # the good records of earlier loads
     because: str | None = None
+
+    def is_answered_by(self, file: File, good: Line) -> bool:
+        if self.line is None or self.line.id != good.id or self.file is file:
+            return False
+        if self.line.known_version is not None:
+            return self.line.known_version <= good.sent_at
+        mended = self.file.name == file.name and self.file.number < file.number
+        return mended or not any(
+            held.id == good.id and (held.sent_at > good.sent_at or held == good)
+            for held in self.held
+        )
 
 
 @dataclass
 class Model:
-    """Files in the order of their loads, and the entries that they left."""
+    """Files in the order of their loads, the entries that they left and what is held."""
 
     files: list[File] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    held: tuple[Line, ...] = ()
 
     def load(self, landing: Mapping[str, Content], now: datetime, *, old: bool) -> None:
         self._requeue(now, old=old)
-        new = []
+        new, held = [], self.held
         for name in sorted(landing, key=lambda name: (".jsonl" in name, name)):
             file = File(len(self.files) + 1, name, landing[name])
             if all((file.name, file.content) != (f.name, f.content) for f in self.files):
@@ -132,13 +147,13 @@ class Model:
         goods = []
         for file in new:
             if file.content is None:
-                self.entries.append(Entry(file, None, None))
+                self.entries.append(Entry(file, None, None, held))
             for row, line in enumerate(file.content or (), start=2 if file.kind == "csv" else 1):
                 if line.is_good(now, old=old):
                     goods.append((file, line))
                 else:
                     file.refused += 1
-                    self.entries.append(Entry(file, row, line))
+                    self.entries.append(Entry(file, row, line, held))
         self._close_by_records(goods)
         self._close_by_files(new)
         for entry in self._open():
@@ -150,24 +165,17 @@ class Model:
         for entry in taken:
             entry.because = "requeued"
             entry.file.refused -= 1
-        self._close_by_records((entry.file, entry.line) for entry in taken)
+        self._close_by_records([(entry.file, entry.line) for entry in taken if entry.line])
         self._close_by_files([e.file for e in taken if e.file.refused == 0])
 
     def _open(self) -> list[Entry]:
         return [entry for entry in self.entries if entry.because is None]
 
-    def _close_by_records(self, goods: Iterable[tuple[File, Line | None]]) -> None:
-        for file, good in goods:
-            for entry in self._open():
-                line = entry.line
-                if (
-                    line
-                    and line.id is not None
-                    and line.id == good.id
-                    and entry.file is not file
-                    and (line.known_version is None or line.known_version <= good.sent_at)
-                ):
-                    entry.because = "arrived again"
+    def _close_by_records(self, goods: list[tuple[File, Line]]) -> None:
+        self.held += tuple(good for _, good in goods)
+        for entry in self._open():
+            if any(entry.is_answered_by(file, good) for file, good in goods):
+                entry.because = "arrived again"
 
     def _close_by_files(self, files: list[File]) -> None:
         for file in files:
@@ -276,6 +284,36 @@ def test_a_good_record_that_came_before_closes_nothing(zone: Zone):
     zone.load()
     zone.load(rehash=True)
     assert causes(zone) == [None]
+
+
+@pytest.mark.parametrize(
+    "fault", ({"updated_at": '"noon"'}, {"updated_at": '"2027-01-01T00:00:00Z"'})
+)
+def test_a_repeat_of_what_was_held_does_not_close_a_refusal_without_a_version(zone: Zone, fault):
+    zone.write("messages/a.jsonl", file_of([MESSAGE], "jsonl"))
+    zone.load()
+    zone.write("messages/b.jsonl", file_of([{**MESSAGE, **fault}], "jsonl"))
+    zone.load()
+    zone.write("messages/again.csv", file_of([MESSAGE], "csv"))
+    zone.load()
+    assert causes(zone) == [None]
+    news = {**MESSAGE, "updated_at": '"2026-05-06T10:00:00Z"'}
+    zone.write("messages/c.jsonl", file_of([news], "jsonl"))
+    zone.load()
+    assert causes(zone) == ["arrived again"]
+
+
+def test_a_repeat_closes_a_refusal_when_it_comes_in_the_mended_file(zone: Zone):
+    zone.write("events/a.jsonl", file_of([EVENT], "jsonl"))
+    zone.load()
+    zone.write("events/b.jsonl", file_of([{**EVENT, "event_type": '"no such"'}], "jsonl"))
+    zone.load()
+    zone.write("events/c.jsonl", file_of([EVENT], "jsonl"))
+    zone.load()
+    assert causes(zone) == [None]
+    zone.write("events/b.jsonl", file_of([EVENT], "jsonl"))
+    zone.load()
+    assert causes(zone) == ["arrived again"]
 
 
 def test_an_older_version_of_a_refused_correction_does_not_close_it(zone: Zone):

@@ -89,7 +89,8 @@ def load_with_ctrl_c(zone: Zone, moment: str, reading: int) -> None:
             return sql
         if moment == "before":
             signal.raise_signal(signal.SIGINT)
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        # Again later, for Python drops an interrupt that comes while it calls a finalizer.
+        signal.setitimer(signal.ITIMER_REAL, 0.5, 20)
         endless = "select count(*) from range(1000000000) as a, range(1000000000) as b"
         return f"from ({sql}) where ({endless}) > 0"
 
