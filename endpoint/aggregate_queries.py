@@ -32,6 +32,7 @@ from endpoint.errors import (
 from endpoint.parameters import QueryString
 from endpoint.planning.question import (
     AGGREGATE_ROUTE,
+    MOST_VIOLATIONS,
     WHOLE_BODY,
     InvalidQuestionError,
     read_question,
@@ -119,6 +120,7 @@ class AggregateQueries:
         if not isinstance(asked, dict):
             raise invalid_input([*found, violation(WHOLE_BODY, "must be an object")])
         found += self._url_violations(asked)
+        unlisted = 0
         if "request" not in asked:
             found.append(violation("request", "is required"))
         else:
@@ -126,13 +128,15 @@ class AggregateQueries:
                 read_question(asked["request"], AGGREGATE_ROUTE, prefix="request")
             except InvalidQuestionError as error:
                 found += violations_of(error)
+                unlisted = error.unlisted
+        unknown = [name for name in asked if name not in ("callbackUrl", "request")]
         found += [
             violation(name.encode("utf-8", "backslashreplace").decode(), "is not known here")
-            for name in asked
-            if name not in ("callbackUrl", "request")
+            for name in unknown[:MOST_VIOLATIONS]
         ]
+        unlisted += len(unknown[MOST_VIOLATIONS:])
         if found:
-            raise invalid_input(found)
+            raise invalid_input(found, unlisted=unlisted)
         return asked["callbackUrl"], to_json(asked["request"]).decode()
 
     def _url_violations(self, asked: dict[str, Any]) -> list[Violation]:

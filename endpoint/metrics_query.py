@@ -101,15 +101,16 @@ class MetricsQuery:
 def _read(request: Request, body: bytes | UnusableBodyError) -> Question:
     given = QueryString(request.scope["query_string"], ())
     found = list(given.violations)
-    question = None
+    question, unlisted = None, 0
     try:
         question = read_question(read_json(body), QUERY_ROUTE)
     except UnusableBodyError as error:
         found.append(violation(WHOLE_BODY, error.problem))
     except InvalidQuestionError as error:
         found += violations_of(error)
+        unlisted = error.unlisted
     if found or question is None:
-        raise invalid_input(found)
+        raise invalid_input(found, unlisted=unlisted)
     return question
 
 
