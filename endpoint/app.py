@@ -5,7 +5,7 @@ Nothing is decided here. A new family of routes is a module of its own, its rout
 
 import gc
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -38,6 +38,7 @@ from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import to_json
 from endpoint.request_log import RequestLog, configure_logging
 from endpoint.snapshots import NothingPublishedError, Snapshots
+from endpoint.turns import Turns, TurnsGivenBack
 from msgmetrics import settings as environment
 from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     secret_path = settings.endpoint_dir / "secret"
     fixed_buckets = FixedBuckets(snapshots, Cursors(secret_path))
     queries = AggregateQueries(settings, snapshots)
+    turns = Turns()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -92,16 +94,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
+    app.state.turns = turns
+    app.add_middleware(TurnsGivenBack)
     app.add_middleware(RequestLog)
     _add_error_handlers(app)
     _add_health_routes(app, snapshots)
     _add_service_metrics(app, settings.service_metrics)
-    _add_query_routes(app, gate, MetricsQuery(snapshots))
-    _add_aggregate_routes(app, gate, queries)
+    _add_query_routes(app, gate, turns, MetricsQuery(snapshots))
+    _add_aggregate_routes(app, gate, turns, queries)
     for route in ROUTES:
         app.add_api_route(
             route.path,
-            _fixed_buckets_endpoint(route, gate, fixed_buckets),
+            _fixed_buckets_endpoint(route, gate, turns, fixed_buckets),
             methods=["GET"],
             summary=route.title,
             operation_id=f"get_{route.name}",
@@ -127,20 +131,22 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _fixed_buckets_endpoint(
-    route: Route, gate: Gate, fixed_buckets: FixedBuckets
-) -> Callable[[Request], Response]:
-    def endpoint(request: Request) -> Response:
-        key = gate.admit(request, scope="metrics:read")
-        return fixed_buckets.answer(route, request, key)
+    route: Route, gate: Gate, turns: Turns, fixed_buckets: FixedBuckets
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        key = await run_in_threadpool(gate.admit, request, scope="metrics:read")
+        await turns.take(request, key.account_key)
+        return await turns.run(fixed_buckets.answer, route, request, key)
 
     return endpoint
 
 
-def _add_query_routes(app: FastAPI, gate: Gate, metrics_query: MetricsQuery) -> None:
+def _add_query_routes(app: FastAPI, gate: Gate, turns: Turns, metrics_query: MetricsQuery) -> None:
     async def query(request: Request) -> Response:
         key = await run_in_threadpool(gate.admit, request, scope="metrics:read")
+        await turns.take(request, key.account_key)
         body = await read_body(request)
-        return await run_in_threadpool(metrics_query.answer, request, body, key)
+        return await turns.run(metrics_query.answer, request, body, key)
 
     def catalog(request: Request) -> Response:
         gate.admit(request, scope="metrics:read")
@@ -175,7 +181,9 @@ def _add_query_routes(app: FastAPI, gate: Gate, metrics_query: MetricsQuery) -> 
     )
 
 
-def _add_aggregate_routes(app: FastAPI, gate: Gate, queries: AggregateQueries) -> None:
+def _add_aggregate_routes(
+    app: FastAPI, gate: Gate, turns: Turns, queries: AggregateQueries
+) -> None:
     def admit(request: Request) -> ApiKey:
         return gate.admit(request, scope="metrics:manage", schemes=("App", "Bearer"))
 
@@ -186,7 +194,9 @@ def _add_aggregate_routes(app: FastAPI, gate: Gate, queries: AggregateQueries) -
 
     async def query_aggregate_data(request: Request) -> Response:
         key = await run_in_threadpool(admit_with_backlog, request)
+        await turns.take(request, key.account_key)
         body = await read_body(request)
+        # No question is put to the data here, but a name may take its time to resolve.
         return await run_in_threadpool(queries.accept, request, body, key)
 
     def status(request: Request) -> Response:
@@ -243,8 +253,8 @@ def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
         responses=documentation.HEALTH_RESPONSES,
         response_class=Response,
     )
-    def healthz() -> Response:
-        """The process answers."""
+    async def healthz() -> Response:
+        """The process answers; no thread is needed for it, as all may be at work."""
         return Response(to_json({"status": "ok"}), media_type="application/json")
 
     @app.get(
