@@ -46,8 +46,9 @@ QUERY_PATH = "/metrics/1/query-aggregate-data"
 REQUEST_PATH = "/metrics/1/requests/{requestId}"
 RESULT_PATH = "/metrics/1/requests/{requestId}/result"
 
-# What one account may have waiting, so that nobody's requests keep everybody else's from ending.
-MOST_IN_PROGRESS = 1000
+# What one account may have waiting, for its answer or its callback: nobody fills the disk or the
+# queue with what cannot be got rid of.
+MOST_OPEN = 1000
 _RETRY_SECONDS = 10
 _PIECE_BYTES = 64 * 1024
 _HEADERS = {"Cache-Control": "no-store"}
@@ -65,7 +66,7 @@ class AggregateQueries:
 
     def check_backlog(self, key: ApiKey) -> None:
         """Raise ApiError 429 where the key's account has too many requests waiting."""
-        if self._ledger.in_progress(key.account_key) >= MOST_IN_PROGRESS:
+        if self._ledger.open_of(key.account_key) >= MOST_OPEN:
             raise rate_limited(_RETRY_SECONDS)
 
     def accept(self, request: Request, body: bytes | UnusableBodyError, key: ApiKey) -> Response:
