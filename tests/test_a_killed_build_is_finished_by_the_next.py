@@ -18,7 +18,6 @@ import duckdb
 import pytest
 from hostile import drawn, every_tie, side_by_side
 from incremental_warehouse import STATE, IncrementalWarehouse
-from landing_files import write_landing
 from small_warehouse import rows_of, table_names
 from test_incremental_equals_full_refresh import split
 
@@ -33,13 +32,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     warehouse = IncrementalWarehouse(work)
     first, second = split(side_by_side(drawn(40, 5) + every_tie()), 2, random)
     for number, part in enumerate((first, second)):
-        arriving = work / "arriving"
-        write_landing(arriving, part, random)
-        for folder in arriving.iterdir():
-            target = warehouse.settings.landing_path / folder.name
-            target.mkdir(exist_ok=True)
-            folder.rename(target / f"batch-{number}")
-        warehouse.load()
+        warehouse.arrive(part, random)
         if number == 0:
             _in_another_process(work)
     template = work / "template"
