@@ -12,6 +12,7 @@ import duckdb
 
 from msgmetrics.settings import Settings
 from orchestration.dbt import PROFILES_DIR, dbt_environment, dbt_executable
+from orchestration.peak_memory import peak_memory
 from orchestration.restatement import remember_build
 
 # What a model is for, by the name of it or of its folder.
@@ -49,9 +50,12 @@ def build(warehouse: Path, *, seeds: bool, memory: str = "") -> Build:
         ],
         env={**os.environ, **dbt_environment(settings), "DBT_TARGET_PATH": str(target)},
     )
-    _, status, usage = os.wait4(process.pid, 0)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, peak_memory(process.pid))
+        time.sleep(0.05)
     wall = time.monotonic() - started
-    if status != 0:
+    if process.returncode != 0:
         raise RuntimeError(f"the build of {warehouse} failed: see {target}")
     seconds = dict.fromkeys((FIND, COMPUTE, FOLD, OTHER), 0.0)
     nodes = {}
@@ -61,7 +65,7 @@ def build(warehouse: Path, *, seeds: bool, memory: str = "") -> Build:
         seconds[_purpose(name, settings)] += nodes[name]
     with duckdb.connect(str(warehouse)) as connection:
         remember_build(connection, settings)
-    return Build(seconds, nodes, wall, usage.ru_maxrss // 1024)
+    return Build(seconds, nodes, wall, peak)
 
 
 def _execution(timing: list[dict]) -> float:

@@ -40,6 +40,12 @@ class History:
     def name(self) -> str:
         return f"{self.messages / 1e6:g}M"
 
+    def batches_before(self) -> int:
+        """How many batches earlier runs have put upon it."""
+        with self.open() as connection:
+            (messages,) = connection.execute("select count(*) from raw.messages").fetchone()
+        return (messages - self.messages) // BATCH
+
     def open(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(str(self.path))
         connection.execute("set preserve_insertion_order = false")
@@ -56,19 +62,28 @@ def run(
     *,
     memory: str,
     copies: bool,
+    again: bool,
 ) -> None:
-    """Makes the histories, measures, prints. `copies`: a long history is made of the short one."""
+    """Makes the histories, measures, prints.
+
+    copies: a long history is made of the short one. again: the histories of an earlier run are
+    measured once more, with what its batches left.
+    """
     histories = [
         History(round(size * 1e6), folder / f"{size:g}M" / "warehouse.duckdb") for size in millions
     ]
-    _prepare(histories[0], console, memory)
+    if not again:
+        _prepare(histories[0], console, memory)
     for history in histories[1:]:
-        if copies and history.messages % histories[0].messages == 0:
+        if again:
+            history.original = histories[0].messages if copies else None
+        elif copies and history.messages % histories[0].messages == 0:
             _lengthen(histories[0], history, console)
         else:
             _prepare(history, console, memory)
     scans = []
-    for number in range(batches):
+    first = min(history.batches_before() for history in histories) if again else 0
+    for number in range(first, first + batches):
         for history in histories:
             with history.open() as connection:
                 write_batch(connection, history.messages, number, BATCH, history.original)

@@ -5,7 +5,6 @@ The run is recorded in the same Dagster instance that the UI shows. What it cons
 """
 
 import os
-import resource
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
 from orchestration.batches import parse_as_of
 from orchestration.loading.landing import list_landing
+from orchestration.peak_memory import peak_memory, peak_of_children
 from orchestration.restatement import NOTHING_LOADED
 
 _INSTANCE = """\
@@ -103,7 +103,11 @@ def run_pass(
         "ops": ops,
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
     }
-    with dg.DagsterInstance.get() as instance, kept_open(instance, "index"):
+    with (
+        dg.DagsterInstance.get() as instance,
+        kept_open(instance, "index"),
+        peak_of_children() as peak_of_dbt,
+    ):
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance,
             run_config=run_config,
@@ -113,7 +117,8 @@ def run_pass(
         )
         if not result.success:
             raise _failure(result, settings)
-        return PassResult(result.run_id, _snapshot_id(result), _seconds(result), _peak_memory())
+        peaks = {"load, publish": peak_memory(os.getpid()), "dbt build": peak_of_dbt[0]}
+        return PassResult(result.run_id, _snapshot_id(result), _seconds(result), peaks)
 
 
 def _snapshot_id(result: object) -> str:
@@ -130,11 +135,6 @@ def _seconds(result: object) -> dict[str, float]:
         for event in result.all_events
         if event.event_type_value == "STEP_SUCCESS"
     }
-
-
-def _peak_memory() -> dict[str, int]:
-    who = {"load, publish": resource.RUSAGE_SELF, "dbt build": resource.RUSAGE_CHILDREN}
-    return {name: resource.getrusage(number).ru_maxrss // 1024 for name, number in who.items()}
 
 
 def _failure(result: object, settings: Settings) -> UserError:
