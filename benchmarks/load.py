@@ -172,7 +172,7 @@ def _statement(snapshot: Snapshot, account: str, body: dict[str, Any]) -> Statem
     question = read_question(body, QUERY_ROUTE)
     period = requested_period(question.since, question.until, as_of=snapshot.as_of)
     planned = plan(question, snapshot.tables, period=period, accounts=[account])
-    return planned.statement.sql(dialect="duckdb"), dict(planned.parameters)
+    return planned.ready().sql, dict(planned.parameters)
 
 
 # --------------------------------------------------------------------------- the ways of asking
