@@ -48,6 +48,8 @@ CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
 FORMATS = (JSON, CSV, PARQUET, ARROW)
+# What is meant by those who take anything of a kind.
+_OF_RANGES = {"*/*": JSON, "application/*": JSON, "text/*": CSV}
 
 # Longer answers are sent while they are made.
 _ROWS_AT_ONCE = 20_000
@@ -136,6 +138,7 @@ def preferred_format(accept: list[str]) -> str:
             weighed = float(weight)
         except ValueError:
             continue
+        name = _OF_RANGES.get(name, name)
         if name in FORMATS and liked < weighed <= 1:
             best, liked = name, weighed
     return best

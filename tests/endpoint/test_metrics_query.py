@@ -210,6 +210,9 @@ def test_pandas_reads_the_arrow_stream_and_the_parquet_file(server, key, world):
     [
         ("*/*", "application/json"),
         ("text/html", "application/json"),
+        ("*/*, text/csv;q=0.1", "application/json"),
+        ("text/csv;q=0.2, application/*;q=0.3", "application/json"),
+        ("text/*, application/json;q=0.9", "text/csv"),
         ("text/csv;q=0.5, application/json;q=0.4", "text/csv"),
         ("text/csv;q=0", "application/json"),
         ("TEXT/CSV", "text/csv"),
