@@ -11,9 +11,8 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request, Security
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -42,22 +41,6 @@ from endpoint.turns import Turns, TurnsGivenBack
 from msgmetrics import settings as environment
 from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
-
-# The key itself is judged by the gate; this only tells the documentation that there is one.
-_BEARER = Security(
-    HTTPBearer(
-        auto_error=False,
-        description="API key with scope metrics:read below /v1, metrics:manage below /metrics/1",
-    )
-)
-_APP = Security(
-    APIKeyHeader(
-        name="Authorization",
-        scheme_name="App",
-        auto_error=False,
-        description="the word App, a blank, and an API key with scope metrics:manage",
-    )
-)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -111,8 +94,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             operation_id=f"get_{route.name}",
             responses=documentation.FIXED_BUCKETS_RESPONSES,
             response_class=Response,
-            openapi_extra={"parameters": documentation.fixed_buckets_parameters(route)},
-            dependencies=[_BEARER],
+            openapi_extra={"parameters": documentation.fixed_buckets_parameters(route)}
+            | documentation.BEARER,
             tags=["fixed time buckets"],
         )
     app.openapi = partial(_openapi, app)
@@ -120,12 +103,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the schemas of bodies that no route's signature shows."""
+    """The OpenAPI document, with the bodies and keys that no route's signature shows."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
         )
         document["components"]["schemas"].update(documentation.body_schemas())
+        document["components"]["securitySchemes"] = documentation.SECURITY_SCHEMES
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -164,8 +148,8 @@ def _add_query_routes(app: FastAPI, gate: Gate, turns: Turns, metrics_query: Met
             "requestBody": documentation.body_of(
                 "ExtendedQuestionBody", documentation.QUERY_EXAMPLES
             )
-        },
-        dependencies=[_BEARER],
+        }
+        | documentation.BEARER,
         tags=["any question"],
     )
     app.add_api_route(
@@ -176,7 +160,7 @@ def _add_query_routes(app: FastAPI, gate: Gate, turns: Turns, metrics_query: Met
         operation_id="get_catalog",
         responses=documentation.CATALOG_RESPONSES,
         response_class=Response,
-        dependencies=[_BEARER],
+        openapi_extra=documentation.BEARER,
         tags=["any question"],
     )
 
@@ -220,8 +204,8 @@ def _add_aggregate_routes(
             "requestBody": documentation.body_of(
                 "AggregateRequest", documentation.AGGREGATE_EXAMPLES
             )
-        },
-        dependencies=[_APP, _BEARER],
+        }
+        | documentation.APP_OR_BEARER,
         tags=["aggregated data"],
     )
     for path, endpoint, summary, operation_id, responses in (
@@ -238,8 +222,8 @@ def _add_aggregate_routes(
             operation_id=operation_id,
             responses=responses,
             response_class=Response,
-            openapi_extra={"parameters": [documentation.REQUEST_ID_PARAMETER]},
-            dependencies=[_APP, _BEARER],
+            openapi_extra={"parameters": [documentation.REQUEST_ID_PARAMETER]}
+            | documentation.APP_OR_BEARER,
             tags=["aggregated data"],
         )
 
