@@ -86,7 +86,7 @@ class Worker:
 
         secret: what the tasks in the queue are signed with; the same in every process.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / "queue.sqlite"
         answering = _queue("answers", path, secret)
         calling = _queue("callbacks", path, secret)

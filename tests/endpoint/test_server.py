@@ -119,6 +119,18 @@ def test_revocation_reaches_every_worker_at_once(server):
         assert server.fresh.get(INBOUND, headers=bearer(key)).status_code == 401
 
 
+def test_who_asks_for_another_protocol_is_answered_like_others(server):
+    wanted = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    response = server.fresh.get(INBOUND, headers=wanted)
+    assert response.status_code == 401
+    assert response.json()["error"]["request_id"] == response.headers["X-Request-Id"]
+
+
 def test_log_lines_are_json_and_hold_no_key(server):
     key = server.installation.key()
     response = get(server, key, metric="received", cursor="+4917012345")
