@@ -152,7 +152,12 @@ def _failure(result: object, settings: Settings) -> UserError | KeyboardInterrup
     """The first cause of a failed run as one sentence; Ctrl-C as what it is."""
     from orchestration.failures import INTERRUPTIONS
 
+    interruptions = {interruption.__name__ for interruption in INTERRUPTIONS}
     story = f"`msgmetrics dev` shows run {result.run_id} in full"
+    for event in result.all_events:
+        error = getattr(event.event_specific_data, "error", None)
+        if error is not None and _first_cause(error).cls_name in interruptions:
+            return KeyboardInterrupt()
     for event in result.all_events:
         if event.event_type_value == "ASSET_CHECK_EVALUATION":
             check = event.event_specific_data
@@ -163,11 +168,7 @@ def _failure(result: object, settings: Settings) -> UserError | KeyboardInterrup
                 )
     for event in result.all_events:
         if event.event_type_value == "STEP_FAILURE":
-            error = event.event_specific_data.error
-            while error.cause is not None:
-                error = error.cause
-            if error.cls_name in {interruption.__name__ for interruption in INTERRUPTIONS}:
-                return KeyboardInterrupt()
+            error = _first_cause(event.event_specific_data.error)
             if error.cls_name == "UserError":
                 return UserError(error.message.split(": ", 1)[-1].strip())
             first_line = error.message.strip().splitlines()[0]
@@ -175,3 +176,9 @@ def _failure(result: object, settings: Settings) -> UserError | KeyboardInterrup
                 f"Nothing was published: the step {event.step_key} failed ({first_line}); {story}."
             )
     return UserError(f"Nothing was published: the run failed; {story}.")
+
+
+def _first_cause(error: Any) -> Any:
+    while error.cause is not None:
+        error = error.cause
+    return error

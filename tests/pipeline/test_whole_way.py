@@ -27,6 +27,7 @@ from msgmetrics.errors import UserError
 from msgmetrics.settings import PROJECT_ROOT, Settings, settings
 from orchestration.loading.loader import Loader
 from orchestration.publishing import publish
+from orchestration.warehouse import writer_lock
 
 
 @contextlib.contextmanager
@@ -204,6 +205,24 @@ def test_ctrl_c_during_a_pass_is_one_sentence(home: Home) -> None:
     assert code == 130
     assert "interrupted; what was finished is kept, the next run goes on from it" in said
     assert "Traceback" not in said, said
+
+
+def test_ctrl_c_while_a_pass_waits_for_another_is_one_sentence(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.landing.mkdir()
+    said = tmp_path / "said"
+    with writer_lock(Settings(home=tmp_path), holder="another"), said.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "msgmetrics.cli", "run"],
+            env=home.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
+        _until(120, lambda: "another" in said.read_text("utf-8"))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 130
+    assert "interrupted; what was finished is kept" in said.read_text("utf-8")
+    assert "Traceback" not in said.read_text("utf-8")
 
 
 def test_a_pass_after_a_killed_one_over_the_same_files_changes_only_the_snapshot(
