@@ -20,12 +20,21 @@ def main(
     copies: Annotated[
         bool, typer.Option(help="Make longer histories of copies of the first, not by a build.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option(help="Measure on the histories of an earlier run with these options.")
+    ] = False,
     memory: Annotated[str, typer.Option(help="MSGMETRICS_MEMORY of the builds.")] = "",
 ) -> None:
     """Measures restatement: batches on a short and on a long history."""
     sizes = [float(size) for size in history.split(",")]
     restatement.run(
-        folder.absolute(), sizes, batches, Console(width=100), memory=memory, copies=copies
+        folder.absolute(),
+        sizes,
+        batches,
+        Console(width=100),
+        memory=memory,
+        copies=copies,
+        again=again,
     )
 
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
 from orchestration.restatement import unpublished
 from orchestration.warehouse import warehouse
 
+INTERRUPTIONS = (KeyboardInterrupt, DagsterExecutionInterruptedError)
 # Tag of a run that somebody started by hand and waits for: it fails at once.
 BY_HAND = "msgmetrics/by_hand"
 # Ten seconds, thirty, seventy: a full disk or a file that somebody else has open may pass.
@@ -34,6 +36,10 @@ def explained(context: dg.AssetExecutionContext, settings: Settings) -> Iterator
     except UserError as error:
         left = _tell_what_is_left(context, settings)
         raise dg.Failure(str(error), metadata=left, allow_retries=False) from error
+    except INTERRUPTIONS as error:
+        # Ctrl-C, or the UI's button: whoever ended the run does not want the step tried again.
+        left = _tell_what_is_left(context, settings)
+        raise dg.Failure("Interrupted.", metadata=left, allow_retries=False) from error
     except Exception as error:
         left = _tell_what_is_left(context, settings)
         lines = str(error).strip().splitlines() or [type(error).__name__]

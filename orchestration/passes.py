@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
@@ -39,6 +40,13 @@ retention:
   sensor:
     purge_after_days: {skipped: 1, failure: 30, success: 30}
 """
+# What a pass prints goes to the terminal, so no processes are started that copy it for the UI.
+_WITHOUT_OUTPUT: Any = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
 
 
 @dataclass(frozen=True)
@@ -84,9 +92,10 @@ def run_pass(
         raise UserError(NOTHING_LOADED)
     if as_of is not None:
         parse_as_of(as_of, datetime.now(UTC))
-    dagster_instance_folder(settings)
+    folder = dagster_instance_folder(settings)
 
     import dagster as dg
+    from dagster._core.instance.ref import InstanceRef
 
     from orchestration.definitions import defs
     from orchestration.failures import BY_HAND
@@ -104,7 +113,9 @@ def run_pass(
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
     }
     with (
-        dg.DagsterInstance.get() as instance,
+        dg.DagsterInstance.from_ref(
+            InstanceRef.from_dir(str(folder), overrides=_WITHOUT_OUTPUT)
+        ) as instance,
         kept_open(instance, "index"),
         peak_of_children() as peak_of_dbt,
     ):
@@ -137,8 +148,10 @@ def _seconds(result: object) -> dict[str, float]:
     }
 
 
-def _failure(result: object, settings: Settings) -> UserError:
-    """The first cause of a failed run as one sentence."""
+def _failure(result: object, settings: Settings) -> UserError | KeyboardInterrupt:
+    """The first cause of a failed run as one sentence; Ctrl-C as what it is."""
+    from orchestration.failures import INTERRUPTIONS
+
     story = f"`msgmetrics dev` shows run {result.run_id} in full"
     for event in result.all_events:
         if event.event_type_value == "ASSET_CHECK_EVALUATION":
@@ -153,6 +166,8 @@ def _failure(result: object, settings: Settings) -> UserError:
             error = event.event_specific_data.error
             while error.cause is not None:
                 error = error.cause
+            if error.cls_name in {interruption.__name__ for interruption in INTERRUPTIONS}:
+                return KeyboardInterrupt()
             if error.cls_name == "UserError":
                 return UserError(error.message.split(": ", 1)[-1].strip())
             first_line = error.message.strip().splitlines()[0]

@@ -6,9 +6,12 @@ Paths come from msgmetrics.settings alone. No asset lives here.
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
 
 import dagster as dg
 from dagster_dbt import DbtCliResource
+from packaging.version import Version
 
 from msgmetrics.settings import Settings, settings
 from orchestration import progress
@@ -46,9 +49,18 @@ class Writer(dg.ConfigurableResource):
         return settings()
 
 
+class InstalledDbt(DbtCliResource):
+    """dbt of this environment. Its version is known; to ask the command would take as long as dbt
+    takes to start, in every pass."""
+
+    @cached_property
+    def _cli_version(self) -> Version:
+        return Version(metadata.version("dbt-core"))
+
+
 def dbt_resource() -> DbtCliResource:
     """dbt as a command over this project, its artefacts below MSGMETRICS_HOME."""
-    return DbtCliResource(
+    return InstalledDbt(
         project_dir=dbt_project(settings()),
         profiles_dir=str(PROFILES_DIR),
         dbt_executable=dbt_executable(),

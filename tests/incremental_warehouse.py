@@ -9,17 +9,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
+from random import Random
 
 import duckdb
-from compiled import PROJECT, build_models, create_seeds
+from compiled import PROJECT, build_models
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
-from hostile import NOW
+from hostile import NOW, RecordSet
+from landing_files import write_landing
 from small_warehouse import Row, rows_of, table_names
 
 from msgmetrics.settings import Settings
+from orchestration.batches import open_batch
 from orchestration.loading.loader import Loader, LoadReport
-from orchestration.restatement import remember_build
+from orchestration.restatement import forget_old_changes, remember_build
 
 # Tables that hold more than the touched part of a run.
 STATE = {
@@ -35,7 +40,9 @@ class IncrementalWarehouse:
         self.settings = Settings(home=folder / "home", landing=folder / "landing")
         self.settings.landing_path.mkdir(parents=True, exist_ok=True)
         self.settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._artefacts = folder / "dbt"
+        self._deliveries = 0
         self._has_seeds = False
 
     @contextmanager
@@ -46,6 +53,30 @@ class IncrementalWarehouse:
     def load(self) -> LoadReport:
         with self.connection() as connection:
             return Loader(connection, self.settings, now=NOW, as_of=NOW).load()
+
+    def arrive(self, records: RecordSet, random: Random) -> LoadReport:
+        """Loads the records as one delivery of files, the earlier ones left where they are."""
+        self._deliveries += 1
+        arriving = self._folder / "arriving"
+        write_landing(arriving, records, random)
+        for folder in arriving.iterdir():
+            target = self.settings.landing_path / folder.name
+            target.mkdir(exist_ok=True)
+            folder.rename(target / f"delivery-{self._deliveries}")
+        return self.load()
+
+    def backfill(self, first: date | None, last: date | None) -> None:
+        """Asks the next build for these sent-days anew; for all, if they are None."""
+        with self.connection() as connection:
+            open_batch(
+                connection, cause="backfill", as_of=NOW, now=NOW, from_day=first, to_day=last
+            )
+
+    def forget_changes(self) -> int:
+        """What maintenance does once no snapshot can ask for them any more."""
+        later = NOW + timedelta(hours=self.settings.snapshot_hours + 1)
+        with self.connection() as connection:
+            return forget_old_changes(connection, self.settings, later)
 
     def build(self, definition: str = "as released") -> None:
         """What a pass does after loading, its checks left out."""
@@ -73,6 +104,8 @@ class IncrementalWarehouse:
                 *("--target-path", folder, "--log-path", folder),
             ]
         )
+        # dbt holds on to the file until its process ends, which is ours
+        DuckDBConnectionManager.close_all_connections()
         assert result.exception is None, result.exception
         self._has_seeds = True
         return {
@@ -102,7 +135,12 @@ def definitions_of(warehouse: IncrementalWarehouse) -> dict[str, list[Row]]:
         (held,) = connection.execute("select current_database()").fetchone()
         connection.execute("use memory")
         try:
-            create_seeds(connection)
+            for (name,) in connection.execute(
+                "select table_name from information_schema.tables "
+                f"where table_catalog = '{held}' and table_schema = 'reference'"
+            ).fetchall():
+                connection.execute("create schema if not exists reference")
+                connection.execute(f"create table reference.{name} as from {held}.reference.{name}")
             connection.execute("create schema raw")
             for name in ("messages", "events", "accounts", "batches", "files"):
                 connection.execute(f"create table raw.{name} as from {held}.raw.{name}")

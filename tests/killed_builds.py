@@ -1,14 +1,17 @@
-"""Kills dbt builds: forks one child a kill point, lets another finish, and says what happened.
+"""Kills dbt builds, or fills their disk: forks one child a point, lets another finish, and says
+what happened.
 
 Run as a program, so that the tests' own process, with its DuckDB threads, is not the one that
 forks: `python killed_builds.py WORK POINT ...`. WORK/template/warehouse.duckdb is what every build
 starts from; WORK/<number>/warehouse.duckdb is what the kill at that point and the next build leave.
-A point is `<statement>:<before|inside|after>`, or `none` for an undisturbed build. Prints a JSON
-object a point. What must hold afterwards is the tests' matter.
+A point is `<statement>:<before|inside|after|full>`, or `none` for an undisturbed build; `full` is a
+disk that is full from that statement on. Prints a JSON object a point. What must hold afterwards is
+the tests' matter.
 """
 
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -34,7 +37,7 @@ def kill_self() -> None:
 
 
 def killing(point: str) -> "type":
-    """The cursor that dbt uses, which ends this process at the point and counts statements."""
+    """The cursor that dbt uses; it counts statements, and does at the point what is asked for."""
     number, _, when = point.partition(":")
 
     class Cursor(local.DuckDBCursorWrapper):
@@ -42,9 +45,11 @@ def killing(point: str) -> "type":
 
         def execute(self, sql, bindings=None):
             Cursor.statements += 1
-            is_it = number != "none" and Cursor.statements == int(number)
+            is_it = str(Cursor.statements) == number
             if is_it and when == "before":
                 kill_self()
+            if is_it and when == "full":
+                fill_disk()
             if is_it and when == "inside":
                 threading.Timer(0.004, kill_self).start()
             result = super().execute(sql, bindings)
@@ -55,8 +60,13 @@ def killing(point: str) -> "type":
     return Cursor
 
 
+def fill_disk() -> None:
+    """From now on this process can write to no file beyond its first few bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
 def build(folder: Path, point: str, manifest: object) -> tuple[bool, int]:
-    """Builds in a child. Returns whether it was killed, and how many statements it ran."""
+    """Builds in a child. Returns whether it came to its end, and how many statements it ran."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -69,9 +79,10 @@ def build(folder: Path, point: str, manifest: object) -> tuple[bool, int]:
     _, status = os.waitpid(pid, 0)
     with os.fdopen(reader) as pipe:
         statements = int(pipe.read() or 0)
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0:
+    has_failed = os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0
+    if has_failed and not point.endswith("full"):
         raise SystemExit(f"the build at {point} failed by itself")
-    return os.WIFSIGNALED(status), statements
+    return not has_failed and not os.WIFSIGNALED(status), statements
 
 
 def main(work: Path, points: list[str]) -> None:
@@ -83,10 +94,10 @@ def main(work: Path, points: list[str]) -> None:
         folder.mkdir()
         for file in (work / "template").iterdir():
             shutil.copy(file, folder)
-        was_killed, statements = build(folder, point, manifest)
-        if was_killed:
+        is_whole, statements = build(folder, point, manifest)
+        if not is_whole:
             build(folder, "none", manifest)
-        outcome = {"point": point, "was_killed": was_killed, "statements": statements}
+        outcome = {"point": point, "is_whole": is_whole, "statements": statements}
         print(json.dumps(outcome), flush=True)
 
 

@@ -5,15 +5,13 @@ from random import Random
 
 from hostile import drawn, side_by_side
 from incremental_warehouse import IncrementalWarehouse
-from landing_files import write_landing
 
 _CHANNELS = "relationships_stg_messages_channel_code__channel_code__ref_channels_"
 
 
 def test_a_message_that_no_check_has_passed_is_checked_again(tmp_path: Path) -> None:
     warehouse = IncrementalWarehouse(tmp_path)
-    write_landing(warehouse.settings.landing_path, side_by_side(drawn(5, 1)), Random(1))
-    warehouse.load()
+    warehouse.arrive(side_by_side(drawn(5, 1)), Random(1))
     assert warehouse.checked_build() == set()
     with warehouse.connection() as connection:  # as a faulty loader would
         connection.execute(

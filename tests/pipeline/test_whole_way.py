@@ -174,23 +174,36 @@ def land_a_message(home: Home) -> None:
     path.write_text(json.dumps(record), "utf-8")
 
 
-def killed_while_dbt_builds(home: Home) -> None:
-    """Starts a pass over everything and ends its process, not dbt's below it, by SIGKILL."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "msgmetrics.cli", "run", "--full-refresh"],
-        env=home.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def ended_while_dbt_builds(home: Home, end: Callable[[int], None]) -> tuple[int, str]:
+    """Starts a pass over everything and lets `end` end it by its id, which is its group's too.
+
+    Returns its exit code and what it said.
+    """
+    said = home.path / "said"
+    with said.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "msgmetrics.cli", "run", "--full-refresh"],
+            env=home.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+        )
     children = []
     while not children:
         assert process.poll() is None, "the pass ended before dbt began"
         time.sleep(0.2)
         below = psutil.Process(process.pid).children(recursive=True)
-        children = [child for child in below if "dbt" in " ".join(child.cmdline()[:3])]
+        children = [child for child in below if "build" in child.cmdline()]
     time.sleep(4)
-    process.kill()
-    process.wait()
+    end(process.pid)
+    return process.wait(timeout=120), said.read_text("utf-8")
+
+
+def test_ctrl_c_during_a_pass_is_one_sentence(home: Home) -> None:
+    code, said = ended_while_dbt_builds(home, lambda pid: os.killpg(pid, signal.SIGINT))
+    assert code == 130
+    assert "interrupted; what was finished is kept, the next run goes on from it" in said
+    assert "Traceback" not in said, said
 
 
 def test_a_pass_after_a_killed_one_over_the_same_files_changes_only_the_snapshot(
@@ -209,7 +222,7 @@ def test_a_pass_after_a_killed_one_over_the_same_files_changes_only_the_snapshot
 
     before = contents()
     as_of = json.loads(home.msgmetrics("status", "--json").stdout)["as_of"]
-    killed_while_dbt_builds(home)
+    ended_while_dbt_builds(home, lambda pid: os.kill(pid, signal.SIGKILL))
     done = home.msgmetrics("run", "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)

@@ -43,7 +43,7 @@
             select * from ({{ sql }}) as model;
             {%- if config.get('changes', false) %}
             create table {{ changes }} as
-            select 0::integer as batch_id, 0::integer as after_batch_id, 0::tinyint as sign, * from {{ this }} limit 0;
+            {{ no_changes(this) }};
             {%- endif %}
             {{ set_mark(this.identifier, window.upto, window.upto, definition_of_outcomes()) }}
         {%- endif -%}
@@ -84,7 +84,7 @@
     where exists (select * from restated_added) or exists (select * from restated_removed);
     {%- endif %}
     create table if not exists {{ changes }} as
-    select 0::integer as batch_id, 0::integer as after_batch_id, 0::tinyint as sign, * from {{ relation }} limit 0;
+    {{ no_changes(relation) }};
     insert into {{ changes }} by name
     select {{ window.upto }} as batch_id, {{ after }} as after_batch_id, 1 as sign, * from restated_added
     union all by name
@@ -111,6 +111,12 @@
     drop table restated_held;
     drop table restated_added;
     drop table restated_removed;
+{%- endmacro %}
+
+
+{% macro no_changes(relation) -%}
+    {#- The columns of the table of changes of this one. -#}
+    select 0::integer as batch_id, 0::integer as after_batch_id, 0::tinyint as sign, * from {{ relation }} limit 0
 {%- endmacro %}
 
 

@@ -9,7 +9,7 @@ changes as (
     select * from {{ changes }}
     {%- if is_incremental() %} where batch_id > (select coalesce(max(batch_id), 0) from {{ this }}){% endif %}
     {%- else -%}
-    select 0 as batch_id, 0 as after_batch_id, 0 as sign, * from {{ ref('fct_messages') }} where false
+    {{ no_changes(ref('fct_messages')) }}
     {%- endif %}
 
 ),

@@ -1,0 +1,133 @@
+"""What a batch restates, and what the trail says of it: no more than what its cause has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+from hostile import NOW, Record, RecordSet, drawn, side_by_side
+from incremental_warehouse import IncrementalWarehouse, definitions_of
+from test_incremental_equals_full_refresh import assert_same
+
+LONG_AGO = NOW - timedelta(days=400)
+
+
+def message(number: int, **fields: object) -> Record:
+    return {
+        "message_id": f"0000-{number}",
+        "account_key": "0000-shop",
+        "direction": "OUTBOUND",
+        "channel_code": "SMS",
+        "sent_at": LONG_AGO.isoformat(),
+        "sender": "Shop",
+        "recipient": "385911111111",
+        **fields,
+    }
+
+
+def event(number: int, event_type: str, **fields: object) -> Record:
+    return {
+        "event_id": f"0000-{number}-{event_type}",
+        "message_id": f"0000-{number}",
+        "event_type": event_type,
+        "occurred_at": (LONG_AGO + timedelta(minutes=1)).isoformat(),
+        **fields,
+    }
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[IncrementalWarehouse]:
+    """A built one: the messages below, and many others."""
+    warehouse = IncrementalWarehouse(tmp_path)
+    ours = RecordSet(
+        messages=tuple(message(number) for number in range(4)),
+        events=(
+            event(0, "UNDELIVERABLE", error_code="EC_SYSTEM_ERROR"),
+            event(1, "UNDELIVERABLE", error_code="EC_UNKNOWN_SUBSCRIBER"),
+            event(2, "DROPPED", drop_reason="BLOCKED_DOMAIN"),
+        ),
+    )
+    others = side_by_side(drawn(20, 3))
+    together = [
+        here + there for (_, here), (_, there) in zip(ours.streams(), others.streams(), strict=True)
+    ]
+    warehouse.arrive(RecordSet(*together), Random(3))
+    warehouse.build()
+    yield warehouse
+    assert_same(warehouse.held(), definitions_of(warehouse))
+
+
+def changes(warehouse: IncrementalWarehouse, *columns: str) -> set[tuple]:
+    with warehouse.connection() as connection:
+        return set(
+            connection.execute(
+                f"select sign, message_id, {', '.join(columns)} from facts.fct_messages_changes "
+                "where batch_id = (select max(batch_id) from raw.batches)"
+            ).fetchall()
+        )
+
+
+def in_reference(warehouse: IncrementalWarehouse, statement: str) -> None:
+    with warehouse.connection() as connection:
+        connection.execute(f"update reference.{statement}")
+
+
+def held_by(warehouse: IncrementalWarehouse, condition: str) -> set[str]:
+    with warehouse.connection() as connection:
+        rows = connection.execute(f"select message_id from facts.fct_messages where {condition}")
+        return {message_id for (message_id,) in rows.fetchall()}
+
+
+def test_a_changed_error_code_restates_the_messages_that_use_it(warehouse) -> None:
+    using = held_by(warehouse, "error_code = 'EC_SYSTEM_ERROR'")
+    assert "0000-0" in using
+    in_reference(
+        warehouse,
+        "error_codes set error_group = 'USER_ERRORS' where error_code = 'EC_SYSTEM_ERROR'",
+    )
+    warehouse.load()
+    warehouse.build()
+    found = changes(warehouse, "error_group")
+    assert {message_id for _, message_id, _ in found} == using
+    assert {(sign, group == "USER_ERRORS") for sign, _, group in found} == {(1, True), (-1, False)}
+
+
+def test_another_definition_restates_the_messages_whose_outcome_it_changes(warehouse) -> None:
+    in_reference(
+        warehouse,
+        "drop_reasons set is_suppression = true where drop_reason = 'BLOCKED_DOMAIN'",
+    )
+    warehouse.load()
+    warehouse.build(definition="a suppression is also a blocked domain")
+    found = changes(warehouse, "suppressed")
+    assert {(1, "0000-2", 1), (-1, "0000-2", 0)} <= found
+    assert {(sign, suppressed) for sign, _, suppressed in found} == {(1, 1), (-1, 0)}
+
+
+def test_a_click_400_days_late_restates_its_hour_and_the_trail_names_its_file(warehouse) -> None:
+    click = event(3, "CLICKED", url="https://x.io/", occurred_at=NOW.isoformat())
+    report = warehouse.arrive(RecordSet(events=(click,)), Random(4))
+    warehouse.build()
+    assert {(sign, message_id) for sign, message_id in changes(warehouse)} == {
+        (1, "0000-3"),
+        (-1, "0000-3"),
+    }
+    hour = LONG_AGO.replace(tzinfo=None)
+    with warehouse.connection() as connection:
+        trail = connection.execute(
+            "select period_start, account_key, channel_code, messages_added, messages_changed, "
+            "messages_removed, messages_out, clicks, causes, len(files), files[1] "
+            "from facts.restatements where batch_id = ?",
+            [report.batch_id],
+        ).fetchall()
+        clicked = connection.execute(
+            "select period_start, clicked_messages from marts.hourly_by_channel "
+            "where account_key = '0000-shop' and clicked_messages > 0"
+        ).fetchall()
+    (row,) = trail
+    assert row[:-1] == (hour, "0000-shop", "SMS", 0, 1, 0, 0, 1, "load", 1)
+    assert row[-1].startswith("events/delivery-2/")
+    assert clicked == [(hour, 1)]
