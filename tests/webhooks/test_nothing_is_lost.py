@@ -165,10 +165,8 @@ def test_a_request_that_no_rule_understands_is_quarantined_with_the_reason(
     (entry,) = archive.rows("from raw.quarantine")
     assert reason in entry["reason"]
     kept = json.loads(entry["raw_text"])
-    bodies_of_both = [
-        one.get("body", one) if isinstance(one, dict) else one for one in (kept, line)
-    ]
-    assert bodies[0] in (bodies[1], [bodies[1]])
+    posted = [one.get("body", one) if isinstance(one, dict) else one for one in (kept, line)]
+    assert posted[0] in (posted[1], [posted[1]])
 
 
 @pytest.mark.parametrize("folder", ["dt=2026-05-05/hr=07", "hour=7/date=2026-05-05"])
