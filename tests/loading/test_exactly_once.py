@@ -43,7 +43,7 @@ FILES = {
     "events/a.csv": file_of([EVENT, EVENT], "csv"),
     "webhooks/twilio/account=a/a.jsonl": WEBHOOKS.encode(),
     "webhooks/twilio/account=a/not.jsonl.gz": gzip.compress(b"x")[:-1],
-    "webhooks/twilio/b.jsonl": WEBHOOKS.encode(),
+    "webhooks/twilio/astray.jsonl": WEBHOOKS[:-1].encode(),
 }
 
 

@@ -1,13 +1,22 @@
 """Each kind of payload, as the providers document it, is read as what the README says of it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from archives import samples
 
 from orchestration.webhooks.providers import PROVIDERS
-from orchestration.webhooks.reading import REFUSED, SET_ASIDE, UNDERSTOOD, meanings
+from orchestration.webhooks.reading import (
+    CANONICAL,
+    GUESSED,
+    KNOWN,
+    REFUSED,
+    SET_ASIDE,
+    UNDERSTOOD,
+    meanings,
+)
 from orchestration.webhooks.requests import Outcome, outcomes, source_of
 
 RECEIVED_AT = "2026-05-05T10:00:00Z"
@@ -60,3 +69,10 @@ def test_every_code_of_a_table_means_a_code_that_is_ours(provider: str) -> None:
         assert means.status in ("", *known["status"]), name
         assert means.error_code in ("", *known["error_code"]), name
         assert means.code in ("", *codes["channel_code"], *codes["traffic_type"], *kinds), name
+
+
+def test_the_models_rank_sources_as_the_loader_does() -> None:
+    macros = (Path(__file__).parents[2] / "dbt_project/macros/source_rank.sql").read_text("utf-8")
+    ranks = dict(re.findall(r"macro (\w+)_rank\(\) -%}(\d)", macros))
+    assert ranks == {"canonical": str(CANONICAL), "known": str(KNOWN)}
+    assert GUESSED < KNOWN < CANONICAL
