@@ -102,13 +102,17 @@ def _notified(result: Result, request: Request) -> Reading:
         else "delivery event"
     )
     for recipient in _recipients(result, name):
-        message_id = identity(NAME, "message", own_id, mailbox(recipient))
+        message_id = identity(NAME, "message", own_id, mailbox(own_id, recipient))
         reading.messages.append(
             _message(message_id, request, "OUTBOUND", sent_at, text(mail, "source"), recipient)
         )
         # SNS numbers its own notifications; the same event may come by two of them.
         event_id = identity(
-            NAME, name.lower().replace(" ", "_"), own_id, mailbox(recipient), digest(own_at, url)
+            NAME,
+            name.lower().replace(" ", "_"),
+            own_id,
+            mailbox(own_id, recipient),
+            digest(own_at, url),
         )
         reading.events.append(event(event_id, message_id, at, means, url=url))
     return reading
@@ -163,7 +167,7 @@ def _received(result: Result, request: Request) -> Reading:
         "inbound message",
         [
             _message(
-                identity(NAME, "message", own_id, mailbox(recipient)),
+                identity(NAME, "message", own_id, mailbox(own_id, recipient)),
                 *(request, "INBOUND", at, text(mail, "source"), recipient),
             )
             for recipient in dict.fromkeys(recipients)

@@ -64,7 +64,7 @@ def read(result: Result, request: Request) -> Reading:
     headers = part(part(data, "message"), "headers")
     recipient = text(data, "recipient") or required(headers, "to")
     own_id = required(headers, "message-id").strip("<>")
-    message_id = identity(NAME, "message", own_id, mailbox(recipient))
+    message_id = identity(NAME, "message", own_id, mailbox(own_id, recipient))
     url = required(data, "url") if means.event_type == "CLICKED" else None
     event_id = identity(NAME, name, text(data, "id") or digest(own_id, recipient, own_at, url))
     envelope = part(data, "envelope")
@@ -100,12 +100,12 @@ def _inbound(result: Result, request: Request) -> Reading:
     own_at = moment(result.get("timestamp"), "timestamp")
     at = own_at or request.received_at
     sender, recipient = required(result, "sender"), required(result, "recipient")
-    own_id = text(result, "Message-Id") or digest(dict(result))
+    own_id = (text(result, "Message-Id") or digest(dict(result))).strip("<>")
     return Reading(
         "inbound message",
         [
             {
-                "message_id": identity(NAME, "message", own_id.strip("<>"), mailbox(recipient)),
+                "message_id": identity(NAME, "message", own_id, mailbox(own_id, recipient)),
                 "account_key": request.account_key,
                 "direction": "INBOUND",
                 "channel_code": "EMAIL",

@@ -63,7 +63,7 @@ def read(result: Result, request: Request) -> Reading:
     at = own_at or request.received_at
     recipient = required(result, "Recipient", "Email")
     own_id = required(result, "MessageID")
-    message_id = identity(NAME, "message", own_id, mailbox(recipient))
+    message_id = identity(NAME, "message", own_id, mailbox(own_id, recipient))
     url = required(result, "OriginalLink") if means.event_type == "CLICKED" else None
     # Bounces have an id, all others are known by what they say.
     own = text(result, "ID") or digest(own_id, recipient, own_at, url)
@@ -78,7 +78,7 @@ def read(result: Result, request: Request) -> Reading:
 def _inbound(result: Result, request: Request) -> Reading:
     own_id = required(result, "MessageID")
     recipient = required(result, "OriginalRecipient", "To")
-    message_id = identity(NAME, "message", own_id, mailbox(recipient))
+    message_id = identity(NAME, "message", own_id, mailbox(own_id, recipient))
     sender = required(result, "From")
     message = _message(message_id, request, "INBOUND", request.received_at, sender, recipient)
     return Reading("inbound message", [message])

@@ -225,11 +225,14 @@ def digest(*values: object) -> str:
     return blake2b(spelled, digest_size=8).hexdigest()
 
 
-def mailbox(address: str) -> str:
-    """What tells the recipients of one email apart: a hash, since ids are published."""
+def mailbox(own_id: str, address: str) -> str:
+    """What tells the recipients of one email apart: a hash, since ids are published.
+
+    Of the message's id, too, so that nobody sees from ids which messages went to one address.
+    """
     inner = re.search(r"<([^<>]*)>\s*$", address)
     bare = inner.group(1) if inner else address
-    return digest(bare.strip().lower())
+    return digest(own_id, bare.strip().lower())
 
 
 # --- records ---------------------------------------------------------------------------------

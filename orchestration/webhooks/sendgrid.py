@@ -56,7 +56,7 @@ def read(result: Result, request: Request) -> Reading:
     at = own_at or request.received_at
     recipient = required(result, "email")
     own_id = _message_id(result)
-    message_id = identity(NAME, "message", own_id, mailbox(recipient))
+    message_id = identity(NAME, "message", own_id, mailbox(own_id, recipient))
     is_engagement = means.event_type in ("OPENED", "CLICKED", "COMPLAINED", "UNSUBSCRIBED")
     reading = Reading("engagement event" if is_engagement else "delivery event")
     url = required(result, "url") if means.event_type == "CLICKED" else None
