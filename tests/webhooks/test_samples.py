@@ -2,6 +2,7 @@
 
 import json
 import re
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from orchestration.webhooks.reading import (
     REFUSED,
     SET_ASIDE,
     UNDERSTOOD,
+    mailbox,
     meanings,
 )
 from orchestration.webhooks.requests import Outcome, outcomes, source_of
@@ -76,3 +78,9 @@ def test_the_models_rank_sources_as_the_loader_does() -> None:
     ranks = dict(re.findall(r"macro (\w+)_rank\(\) -%}(\d)", macros))
     assert ranks == {"canonical": str(CANONICAL), "known": str(KNOWN)}
     assert GUESSED < KNOWN < CANONICAL
+
+
+def test_the_hash_of_a_recipient_is_the_one_that_the_readme_tells() -> None:
+    spelled = b'["14c5d75ce93.dfd.64b469","a@b.example"]'
+    told = blake2b(spelled, digest_size=8).hexdigest()
+    assert mailbox("14c5d75ce93.dfd.64b469", "A <A@b.example>") == told
