@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
+import duckdb
 
 from orchestration import progress
 from orchestration.arrivals import LANDING_STATE, landing_state
@@ -15,6 +16,7 @@ from orchestration.batches import as_of_of_a_run
 from orchestration.failures import TRIED_AGAIN, explained
 from orchestration.loading.loader import Loader, LoadReport
 from orchestration.loading.records import WEBHOOKS
+from orchestration.loading.webhooks import count_kinds
 from orchestration.partitions import DAYS, ONE_RUN, requested_days
 from orchestration.resources import Writer
 from orchestration.warehouse import warehouse
@@ -131,7 +133,11 @@ def load(
             ]
             yield dg.MaterializeResult(
                 asset_key=key,
-                metadata={**_metadata(report, name), LANDING_STATE: found},
+                metadata={
+                    **_metadata(report, name),
+                    **(_kinds_set_aside(connection, report) if name == WEBHOOKS else {}),
+                    LANDING_STATE: found,
+                },
                 check_results=[
                     dg.AssetCheckResult(
                         asset_key=key,
@@ -156,3 +162,11 @@ def _metadata(report: LoadReport, name: str) -> dict[str, int]:
         "requeued": load.requeued,
         "quarantine_entries_closed": load.closed,
     }
+
+
+def _kinds_set_aside(
+    connection: duckdb.DuckDBPyConnection, report: LoadReport
+) -> dict[str, dg.MetadataValue]:
+    """How many results of webhooks were set aside, by provider and kind of payload."""
+    kinds = count_kinds(connection, report.batch_id)
+    return {"kinds_set_aside": dg.MetadataValue.json(kinds)}

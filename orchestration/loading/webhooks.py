@@ -4,7 +4,6 @@ What a request means is `orchestration.webhooks`' affair. Here results are colle
 are judged by the same SQL as all others, and each result is loaded, set aside or refused.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -412,15 +411,12 @@ def requests_again(pending: list[tuple[int, int, str, int, str]]) -> Iterator[Li
         yield Line(file_id, path, row_number, text, entry)
 
 
-def count_kinds(connection: duckdb.DuckDBPyConnection, batch_id: int) -> Counter[tuple[str, str]]:
+def count_kinds(connection: duckdb.DuckDBPyConnection, batch_id: int) -> dict[str, int]:
     """Results that a batch set aside, by provider and kind."""
-    return Counter(
-        {
-            (provider, kind): number
-            for provider, kind, number in connection.execute(
-                "select provider, kind, count(*) from raw.webhooks "
-                "where batch_id = ? and outcome = 'set aside' group by all",
-                [batch_id],
-            ).fetchall()
-        }
+    return dict(
+        connection.execute(
+            "select provider || ': ' || kind, count(*) from raw.webhooks "
+            "where batch_id = ? and outcome = 'set aside' group by all order by all",
+            [batch_id],
+        ).fetchall()
     )

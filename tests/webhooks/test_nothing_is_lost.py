@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestration.loading.requeue import Requeue
+from orchestration.loading.webhooks import count_kinds
 from orchestration.webhooks.providers import PROVIDERS
 from orchestration.webhooks.reading import RefusedError, Request
 from orchestration.webhooks.requests import outcomes, source_of
@@ -257,6 +258,17 @@ def test_what_an_older_release_refused_is_taken_in_by_one_that_understands_it(ar
     assert len(archive.rows("from raw.events")) == 2
     (left,) = archive.rows("from raw.quarantine where closed_at is null")
     assert left["raw_text"] == "{"
+
+
+def test_what_is_set_aside_is_counted_by_kind(archive) -> None:
+    calls = [{"CallSid": "CA1"}, {"CallSid": "CA2"}, {"ConversationSid": "CH1"}, STATUS]
+    write(archive.landing, "twilio/account=a/x.jsonl", [request(calls)])
+    report = archive.load()
+    assert report.streams["webhooks"].set_aside == 3
+    assert count_kinds(archive.connection, report.batch_id) == {
+        "twilio: call": 2,
+        "twilio: conversation": 1,
+    }
 
 
 def test_a_result_too_far_ahead_is_taken_in_when_it_no_longer_is(archive) -> None:
