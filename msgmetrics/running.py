@@ -173,11 +173,11 @@ def quarantine(
 
     Raises UserError for an unknown stream, and while a pass writes the warehouse.
     """
-    from orchestration.loading.records import streams
+    from orchestration.loading.records import folders
     from orchestration.warehouse import warehouse
 
-    if stream is not None and stream not in streams():
-        raise UserError(f"There is no stream {stream!r}: use one of {', '.join(streams())}.")
+    if stream is not None and stream not in folders():
+        raise UserError(f"There is no stream {stream!r}: use one of {', '.join(folders())}.")
     with warehouse(settings, read_only=True) as connection:
         columns = connection.execute(
             "select column_name from duckdb_columns() "

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from orchestration.loading.records import streams
+from orchestration.loading.records import folders
 
-RAW = {name: dg.AssetKey(["raw", name]) for name in streams()}
+RAW = {name: dg.AssetKey(["raw", name]) for name in folders()}
 # The one asset on which restated days are reported.
 FACTS = dg.AssetKey(["facts", "fct_messages"])
 # The mart that the last gate stands at, for all of them.

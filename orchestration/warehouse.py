@@ -17,6 +17,7 @@ from msgmetrics.settings import Settings
 from orchestration import progress
 from orchestration.loading.records import streams
 from orchestration.loading.system import is_without_room, no_room
+from orchestration.webhooks.reading import CANONICAL
 
 _TABLES = """
 create schema if not exists raw;
@@ -56,14 +57,16 @@ create table if not exists raw.files (
     loaded_at timestamp not null,
     header varchar,
     settled boolean default false,
-    check (records = loaded + quarantined)
+    set_aside bigint not null default 0,
+    check (records = loaded + set_aside + quarantined)
 );
 alter table raw.files add column if not exists header varchar;
 alter table raw.files add column if not exists settled boolean default false;
 comment on table raw.files is
     'One row per content of a landing file: path, size and content hash together are its identity.
-    Quarantined are its refused records that were not taken in since; header: the column names of a
-    CSV file with refused records; settled: what it holds has closed what it closes in quarantine.';
+    Quarantined are its refused records that were not taken in since; set_aside: results of webhooks
+    that are no message traffic; header: the column names of a CSV file with refused records;
+    settled: what it holds has closed what it closes in quarantine.';
 
 create table if not exists raw.quarantine (
     quarantine_id bigint primary key,
@@ -95,6 +98,22 @@ comment on table raw.quarantine is
     open until closed_at is set. record_id, version: of the record, where they can be read;
     valid_from: when it is no longer too far ahead, if that is all that is wrong with it;
     judged_by: the rules that refused it last.';
+
+create table if not exists raw.webhooks (
+    file_id integer not null,
+    batch_id integer not null,
+    row_number bigint not null,
+    result_number integer not null,
+    provider varchar not null,
+    account_key varchar not null,
+    received_at timestamp not null,
+    kind varchar not null,
+    outcome varchar not null check (outcome in ('loaded', 'set aside')),
+    body varchar not null
+);
+comment on table raw.webhooks is
+    'One row per result that a provider reported and that was read, repeats included: what kind of
+    payload it is, whether it was loaded or set aside as no message traffic, and what was posted.';
 """
 
 
@@ -105,6 +124,9 @@ LOOK_UP_HASHES = {
     "events": {"event_hash": "event_id", "message_hash": "message_id"},
     "accounts": {},
 }
+# Streams of which webhooks tell, too: a record of the stream itself has the greatest source_rank.
+TOLD_BY_WEBHOOKS = ("messages", "events")
+_SOURCE_RANK = f"source_rank utinyint default {CANONICAL}"
 
 
 def look_up_hash(column: str) -> str:
@@ -121,6 +143,7 @@ def _stream_tables() -> str:
             f"create table if not exists raw.{stream.name} (\n    {columns},\n"
             "    extra varchar,\n    file_id integer not null,\n    batch_id integer not null"
             + "".join(f",\n    {name} ubigint" for name in hashes)
+            + (f",\n    {_SOURCE_RANK}" if stream.name in TOLD_BY_WEBHOOKS else "")
             + "\n);\n"
             f"comment on table raw.{stream.name} is "
             "'One row per valid record that arrived, as it came, repeats included.';"
@@ -128,8 +151,10 @@ def _stream_tables() -> str:
     return "\n".join(tables)
 
 
-def _add_missing_hashes(connection: duckdb.DuckDBPyConnection) -> None:
-    """Brings stream tables of the first release up to date."""
+def _bring_up_to_date(connection: duckdb.DuckDBPyConnection) -> None:
+    """Adds to tables of earlier releases what they lack."""
+    for stream in TOLD_BY_WEBHOOKS:
+        connection.execute(f"alter table raw.{stream} add column if not exists {_SOURCE_RANK}")
     for stream, hashes in LOOK_UP_HASHES.items():
         for name, column in hashes.items():
             known = {row[0] for row in connection.execute(f"describe raw.{stream}").fetchall()}
@@ -247,9 +272,30 @@ def _create(path: Path) -> None:
 
 def create_raw_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """The loader's tables, where they are not there yet."""
+    _widen_files(connection)
     connection.execute(_TABLES)
     connection.execute(_stream_tables())
-    _add_missing_hashes(connection)
+    _bring_up_to_date(connection)
+
+
+def _widen_files(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes raw.files of an earlier release anew: its check knew no results that are set aside,
+    and DuckDB cannot change a check."""
+    columns = {
+        name
+        for (name,) in connection.execute(
+            "select column_name from duckdb_columns() where database_name = current_database() "
+            "and schema_name = 'raw' and table_name = 'files'"
+        ).fetchall()
+    }
+    if not columns or "set_aside" in columns:
+        return
+    with transaction(connection):
+        connection.execute("create or replace temp table kept_files as from raw.files")
+        connection.execute("drop table raw.files")
+        connection.execute(_TABLES)
+        connection.execute("insert into raw.files by name from kept_files")
+        connection.execute("drop table kept_files")
 
 
 @contextmanager

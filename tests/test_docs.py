@@ -14,6 +14,7 @@ from msgmetrics.catalogue import catalogue
 from msgmetrics.cli import app
 from msgmetrics.settings import Settings
 from orchestration.loading.records import streams
+from orchestration.webhooks.providers import PROVIDERS
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -128,6 +129,16 @@ def fields_table(name: str) -> str:
     return _table(["field", "takes", ""], rows)
 
 
+def webhooks_table() -> str:
+    """Every kind of payload that a provider sends, with what becomes of it."""
+    rows = [
+        [f"`{provider}`", name, kind.treatment, kind.read_as]
+        for provider, module in PROVIDERS.items()
+        for name, kind in module.KINDS.items()
+    ]
+    return _table(["provider", "kind of payload", "is", "read as"], rows)
+
+
 TABLES = {
     "messages": lambda: fields_table("messages"),
     "events": lambda: fields_table("events"),
@@ -137,6 +148,7 @@ TABLES = {
     "commands": commands_table,
     "settings": settings_table,
     "routes": routes_table,
+    "webhooks": webhooks_table,
 }
 
 

@@ -52,8 +52,8 @@ def test_network_names_are_those_of_the_library_and_what_operators_added():
 
 
 def test_every_seed_has_a_unique_key_and_no_blank_one():
-    for file in SEEDS.glob("*.csv"):
-        table = rows(file.stem)
+    for file in SEEDS.rglob("*.csv"):
+        table = rows(str(file.relative_to(SEEDS).with_suffix("")))
         keys = [next(iter(row.values())) for row in table]
         assert len(keys) == len(set(keys)) and all(keys), file.name
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
+import duckdb
 
 from orchestration import progress
 from orchestration.arrivals import LANDING_STATE, landing_state
@@ -14,6 +15,8 @@ from orchestration.asset_keys import RAW
 from orchestration.batches import as_of_of_a_run
 from orchestration.failures import TRIED_AGAIN, explained
 from orchestration.loading.loader import Loader, LoadReport
+from orchestration.loading.records import WEBHOOKS
+from orchestration.loading.webhooks import count_kinds
 from orchestration.partitions import DAYS, ONE_RUN, requested_days
 from orchestration.resources import Writer
 from orchestration.warehouse import warehouse
@@ -36,7 +39,11 @@ with touched as materialized (
 select files.path
 from touched as files
 left join (
-    select file_id, count(*) as loaded from raw.{stream}
+    select
+        file_id,
+        count(*) filter (where not {is_set_aside}) as loaded,
+        count(*) filter (where {is_set_aside}) as set_aside
+    from raw.{stream}
     where file_id in (select file_id from touched) group by file_id
 ) as loaded using (file_id)
 left join (
@@ -44,12 +51,17 @@ left join (
     where row_number is not null and closed_because is distinct from 'requeued' group by file_id
 ) as refused using (file_id)
 where (
-    files.records <> files.loaded + files.quarantined
+    files.records <> files.loaded + files.set_aside + files.quarantined
+    or files.set_aside <> coalesce(loaded.set_aside, 0)
     or files.loaded <> coalesce(loaded.loaded, 0)
     or files.quarantined <> coalesce(refused.refused, 0)
 )
 order by files.path
 """
+
+
+_OF_A_STREAM = "Every valid record of landing/{}, as it came."
+_DESCRIPTION = {WEBHOOKS: "Every result of providers' webhooks that was read, as it came."}
 
 
 class LoadConfig(dg.Config):
@@ -64,7 +76,7 @@ class LoadConfig(dg.Config):
     name="load",
     group_name="raw",
     specs=[
-        dg.AssetSpec(key, description=f"Every valid record of landing/{name}, as it came.")
+        dg.AssetSpec(key, description=_DESCRIPTION.get(name, _OF_A_STREAM.format(name)))
         for name, key in RAW.items()
     ],
     check_specs=[
@@ -72,7 +84,7 @@ class LoadConfig(dg.Config):
             ACCOUNTED,
             asset=key,
             blocking=True,
-            description="Error: records in = records loaded + records quarantined, file by file.",
+            description="Error: records in = loaded + set aside + quarantined, file by file.",
         )
         for key in RAW.values()
     ],
@@ -108,7 +120,10 @@ def load(
             unaccounted = [
                 path
                 for (path,) in connection.execute(
-                    _UNACCOUNTED.format(stream=name),
+                    _UNACCOUNTED.format(
+                        stream=name,
+                        is_set_aside="outcome = 'set aside'" if name == WEBHOOKS else "false",
+                    ),
                     {
                         "stream": name,
                         "batch_id": report.batch_id,
@@ -118,7 +133,11 @@ def load(
             ]
             yield dg.MaterializeResult(
                 asset_key=key,
-                metadata={**_metadata(report, name), LANDING_STATE: found},
+                metadata={
+                    **_metadata(report, name),
+                    **(_kinds_set_aside(connection, report) if name == WEBHOOKS else {}),
+                    LANDING_STATE: found,
+                },
                 check_results=[
                     dg.AssetCheckResult(
                         asset_key=key,
@@ -138,7 +157,16 @@ def _metadata(report: LoadReport, name: str) -> dict[str, int]:
         "unreadable_files": load.unreadable_files,
         "records": load.records,
         "loaded": load.loaded,
+        "set_aside": load.set_aside,
         "quarantined": load.quarantined,
         "requeued": load.requeued,
         "quarantine_entries_closed": load.closed,
     }
+
+
+def _kinds_set_aside(
+    connection: duckdb.DuckDBPyConnection, report: LoadReport
+) -> dict[str, dg.MetadataValue]:
+    """How many results of webhooks were set aside, by provider and kind of payload."""
+    kinds = count_kinds(connection, report.batch_id)
+    return {"kinds_set_aside": dg.MetadataValue.json(kinds)}

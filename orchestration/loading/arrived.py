@@ -9,6 +9,8 @@ from pathlib import Path
 
 import duckdb
 
+from msgmetrics.settings import PROJECT_ROOT
+from orchestration import webhooks
 from orchestration.loading import readers, records
 from orchestration.loading.records import Stream, judged_sql, streams
 from orchestration.warehouse import LOOK_UP_HASHES, look_up_hash
@@ -21,7 +23,10 @@ def rules() -> str:
     all that a change means.
     """
     sql = [judged_sql(stream, "") for stream in streams().values()]
-    code = [Path(module.__file__ or "").read_text("utf-8") for module in (readers, records)]
+    paths = [Path(module.__file__ or "") for module in (readers, records)]
+    paths += sorted(Path(webhooks.__file__ or "").parent.glob("*.py"))
+    paths += sorted((PROJECT_ROOT / "seeds" / "webhooks").glob("*.csv"))
+    code = [path.read_text("utf-8") for path in paths]
     parts = "\0".join([duckdb.__version__, *sql, *code])
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 

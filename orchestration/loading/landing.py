@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from msgmetrics.errors import UserError
-from orchestration.loading.records import streams
+from orchestration.loading import records
 
 # File name endings that are read, with their format and compression.
 ENDINGS = {
@@ -83,15 +83,15 @@ def list_landing(landing: Path) -> Listing:
         kind = "is not a folder" if landing.exists() else "does not exist"
         raise UserError(
             f"The landing zone {landing} {kind}: create the folder, or set MSGMETRICS_LANDING to "
-            "the folder into which your systems drop messages/, events/ and accounts/."
+            "the folder into which your systems drop messages/, events/, accounts/ and webhooks/."
         )
     files: list[LandingFile] = []
     left_alone = 0
     unlisted: list[str] = []
-    for stream in streams():
-        for folder, folders, names in _walk(landing / stream, unlisted):
-            left_alone += sum(_is_hidden(name) for name in folders)
-            folders[:] = sorted(name for name in folders if not _is_hidden(name))
+    for stream in records.folders():
+        for folder, below, names in _walk(landing / stream, unlisted):
+            left_alone += sum(_is_hidden(name) for name in below)
+            below[:] = sorted(name for name in below if not _is_hidden(name))
             for name in sorted(names):
                 found = _landing_file(landing, stream, Path(folder) / name)
                 if found is None:
@@ -127,6 +127,8 @@ def _landing_file(landing: Path, stream: str, path: Path) -> LandingFile | None:
         return None
     for ending, (format_, compression) in ENDINGS.items():
         if path.name.endswith(ending):
+            if stream == records.WEBHOOKS and format_ == "csv":  # no cell holds what was posted
+                return None
             try:
                 if not path.is_file():  # a link to nowhere, or a pipe, which could keep us waiting
                     return None

@@ -17,7 +17,7 @@ import duckdb
 
 from msgmetrics.settings import Settings
 from orchestration.batches import open_batch
-from orchestration.loading import readers
+from orchestration.loading import readers, webhooks
 from orchestration.loading.arrived import insert_refused, insert_valid, rules
 from orchestration.loading.closing import settle_files
 from orchestration.loading.landing import (
@@ -31,7 +31,7 @@ from orchestration.loading.landing import (
     readable_copy,
     state_of,
 )
-from orchestration.loading.records import FUTURE, Stream, judged_sql, streams
+from orchestration.loading.records import FUTURE, WEBHOOKS, Stream, folders, judged_sql, streams
 from orchestration.loading.requeue import Requeue
 from orchestration.loading.system import refusals_of_the_system, system_refuses
 from orchestration.warehouse import create_raw_tables, transaction
@@ -45,14 +45,16 @@ _TRIED_AGAIN = "it is tried again at the next run"
 class StreamLoad:
     """What one load did to one stream; counts are of records unless they say files.
 
-    requeued: records that were taken out of quarantine before; closed: all entries of quarantine,
-    records and files, that were closed, those among them.
+    Of webhooks the records are results. set_aside: those that are no message traffic; requeued:
+    records that were taken out of quarantine before; closed: all entries of quarantine, records
+    and files, that were closed, those among them.
     """
 
     files: int = 0
     unreadable_files: int = 0
     records: int = 0
     loaded: int = 0
+    set_aside: int = 0
     quarantined: int = 0
     requeued: int = 0
     closed: int = 0
@@ -130,14 +132,15 @@ class Loader:
         ).due()
         report = LoadReport(
             self._begin_batch(),
-            {name: StreamLoad(requeued=requeued.requeued[name]) for name in streams()},
+            {name: StreamLoad(requeued=requeued.requeued[name]) for name in folders()},
             requeue_batch_id=requeued.batch_id,
             left_alone=listing.left_alone,
         )
         if not listing.files:
             report.remarks.append(
                 f"The landing zone {self._settings.landing_path} holds no file to load; drop files "
-                "into messages/, events/ and accounts/, or let `msgmetrics demo` write some."
+                "into messages/, events/, accounts/ or webhooks/, or let `msgmetrics demo` write "
+                "some."
             )
         report.remarks.extend(f"{reason}; {_TRIED_AGAIN}." for reason in listing.unlisted)
         try:
@@ -211,7 +214,12 @@ class Loader:
             with self._reading(file_id, file, hash_, report):
                 copy = readable_copy(file, self._work, str(file_id))
                 arrivals.append(_Arrival(file_id, file, hash_, copy))
-        for signature, alike in self._by_signature(arrivals, report):
+        if group[0][0].stream == WEBHOOKS:
+            self._load_webhooks(arrivals, report)
+            arrivals_by_signature = []
+        else:
+            arrivals_by_signature = self._by_signature(arrivals, report)
+        for signature, alike in arrivals_by_signature:
             broken = self._load_together(alike, signature, report)
             for arrival in broken:
                 self._load_alone(arrival, signature, report)
@@ -394,6 +402,63 @@ class Loader:
     def _insert_arrived(self, stream: Stream, file_ids: list[int], report: LoadReport) -> None:
         insert_valid(self._connection, stream, batch_id=report.batch_id, file_ids=file_ids)
 
+    # --- webhooks --------------------------------------------------------------------------
+
+    def _load_webhooks(self, arrivals: list[_Arrival], report: LoadReport) -> None:
+        """Loads the requests of these files: all files together, or each by itself if one of them
+        is written to meanwhile."""
+        readable = []
+        for arrival in arrivals:
+            file = arrival.file
+            with self._reading(arrival.file_id, file, arrival.hash, report):
+                webhooks.check_file(arrival.copy, file.name, file.format, self._connection)
+                readable.append(arrival)
+        try:
+            self._take_webhooks(readable, report)
+        except (ChangedWhileReadError, UnreadableFileError):
+            for arrival in readable:
+                with self._reading(arrival.file_id, arrival.file, arrival.hash, report):
+                    self._take_webhooks([arrival], report)
+
+    def _take_webhooks(self, arrivals: list[_Arrival], report: LoadReport) -> None:
+        with transaction(self._connection):
+            intake = webhooks.Intake(
+                self._connection,
+                batch_id=report.batch_id,
+                now=self._naive_now,
+                latest=self._latest,
+            )
+            taken = intake.take(
+                line
+                for arrival in arrivals
+                for line in webhooks.lines_of(
+                    self._connection,
+                    arrival.copy,
+                    arrival.file.name,
+                    arrival.file.format,
+                    arrival.file_id,
+                )
+            )
+            accounts = [taken.get(arrival.file_id, webhooks.Taken()) for arrival in arrivals]
+            for arrival, of_file in zip(arrivals, accounts, strict=True):
+                if state_of(arrival.file.path) != arrival.file.state:
+                    if len(arrivals) == 1:
+                        self._is_unchanged(arrival.file, report)
+                    raise ChangedWhileReadError
+                self._insert_file(
+                    *(arrival.file_id, arrival.file, arrival.hash, report, "loaded", None),
+                    of_file.results,
+                    of_file.loaded,
+                    set_aside=of_file.set_aside,
+                )
+        for of_file in accounts:
+            load = report.streams[WEBHOOKS]
+            load.files += 1
+            load.records += of_file.results
+            load.loaded += of_file.loaded
+            load.set_aside += of_file.set_aside
+            load.quarantined += of_file.quarantined
+
     # --- accounts of files -----------------------------------------------------------------
 
     def _quarantine_file(
@@ -449,12 +514,13 @@ class Loader:
         records: int,
         loaded: int,
         header: str | None = None,
+        set_aside: int = 0,
     ) -> None:
         self._connection.execute(
             "insert into raw.files (file_id, stream, path, size, modified_ns, inode, "
             "content_hash, landing_day, batch_id, status, reason, records, loaded, quarantined, "
-            "loaded_at, header, settled) "
-            "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, false)",
+            "loaded_at, header, set_aside, settled) "
+            "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, false)",
             [
                 file_id,
                 file.stream,
@@ -469,9 +535,10 @@ class Loader:
                 reason,
                 records,
                 loaded,
-                records - loaded,
+                records - loaded - set_aside,
                 self._naive_now,
                 header,
+                set_aside,
             ],
         )
 

@@ -1,5 +1,7 @@
 """What a valid record is: the fields of the three streams and the rules that judge them.
 
+A fourth folder, webhooks, brings requests of providers, which are read as records of two of them.
+
 The one home of the arrival contract, as data; the SQL that judges a row of text is made from it
 here. How files become rows of text lives in `readers`. Defaults and mappings (a missing status, the
 sender type of a channel) are staging's, not ours: raw tables keep what came.
@@ -7,7 +9,7 @@ sender type of a channel) are staging's, not ours: raw tables keep what came.
 
 import csv
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import cache
@@ -24,6 +26,8 @@ _MOST_DIGITS = 100
 _EARLIEST = "timestamp '2000-01-01'"
 # What the versions of one record compare by, the first that it has.
 _VERSION_MOMENTS = ("updated_at", "sent_at")
+# The folder of the landing zone that holds providers' webhooks.
+WEBHOOKS = "webhooks"
 # How far ahead of the load's clock a timestamp may lie.
 FUTURE = timedelta(hours=24)
 
@@ -159,6 +163,24 @@ def streams() -> Mapping[str, Stream]:
         ),
     )
     return {stream.name: stream for stream in (messages, events, accounts)}
+
+
+def folders() -> tuple[str, ...]:
+    """The folders of the landing zone: one for each stream, and webhooks."""
+    return (*streams(), WEBHOOKS)
+
+
+@cache
+def told_messages() -> Stream:
+    """Messages as a webhook tells of them: it may know neither sender nor recipient."""
+    messages = streams()["messages"]
+    return Stream(
+        messages.name,
+        tuple(
+            replace(field, required=False) if field.name in ("sender", "recipient") else field
+            for field in messages.fields
+        ),
+    )
 
 
 def _literal(value: str) -> str:
@@ -317,7 +339,7 @@ def _reliable_version(stream: Stream) -> str:
     return f"case when not ({unreadable}) and {version} <= $latest::timestamp then {version} end"
 
 
-def judged_sql(stream: Stream, source: str) -> str:
+def judged_sql(stream: Stream, source: str, *, carried: tuple[str, ...] = ()) -> str:
     """SQL over `source` that yields typed columns and `reason`, null for a valid record.
 
     And `valid_from`: for a record that is refused only because it lies too far ahead, the moment
@@ -326,7 +348,7 @@ def judged_sql(stream: Stream, source: str) -> str:
 
     `source` yields file_id, row_number, raw, extra, refused (a reason that is known before the
     fields are looked at) and every field of the stream as text. The parameter $latest is the
-    moment after which a timestamp is refused.
+    moment after which a timestamp is refused. carried: further columns of `source` to pass on.
     """
     values = ",\n        ".join(
         f'{_value(field)} as "{field.name}__value"' for field in stream.fields
@@ -337,7 +359,9 @@ def judged_sql(stream: Stream, source: str) -> str:
     is_refused_for_good = "\n        or ".join(f"({reason}) is not null" for reason in lasting)
     moments = ", ".join(f'"{f.name}__value"' for f in stream.fields if f.kind == "timestamp")
     hours_ahead = int(FUTURE.total_seconds() // 3600)
-    kept = ",\n    ".join(f'"{field.name}__value" as "{field.name}"' for field in stream.fields)
+    kept = ",\n    ".join(
+        [*carried, *(f'"{field.name}__value" as "{field.name}"' for field in stream.fields)]
+    )
     return f"""
 with texts as (
     {source}

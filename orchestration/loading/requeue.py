@@ -17,7 +17,8 @@ from orchestration.loading import readers
 from orchestration.loading.arrived import insert_valid, rules
 from orchestration.loading.closing import REQUEUED, Closed, close_after_requeue
 from orchestration.loading.landing import ENDINGS
-from orchestration.loading.records import FUTURE, Stream, judged_sql, streams
+from orchestration.loading.records import FUTURE, WEBHOOKS, Stream, judged_sql, streams
+from orchestration.loading.webhooks import Intake, requests_again
 from orchestration.warehouse import transaction
 
 _BATCH_RECORDS = 50_000
@@ -113,7 +114,8 @@ class Requeue:
                 f"""
                 create or replace temp table pending as
                 select
-                    quarantine_id, file_id, stream, raw_text, kept_as, header,
+                    quarantine_id, file_id, stream, path, row_number as row_in_file, raw_text,
+                    kept_as, header,
                     (
                         row_number() over (
                             partition by stream, kept_as, header order by quarantine_id
@@ -127,7 +129,10 @@ class Requeue:
             for stream, kept_as, header, batch in self._connection.execute(
                 "select distinct stream, kept_as, header, batch from pending order by all"
             ).fetchall():
-                self._judge(report, stream, kept_as, header, batch)
+                if stream == WEBHOOKS:
+                    self._take_webhooks(report, batch)
+                else:
+                    self._judge(report, stream, kept_as, header, batch)
             if report.batch_id is not None:
                 report.closed += close_after_requeue(
                     self._connection, batch_id=report.batch_id, now=self._naive_now
@@ -189,6 +194,52 @@ class Requeue:
         )
         self._connection.execute("drop table arrived")
 
+    def _open_batch(self, report: RequeueReport) -> int:
+        """The batch of this requeue, opened if it is not yet."""
+        if report.batch_id is None:
+            report.batch_id = open_batch(
+                self._connection,
+                cause="requeue",
+                as_of=self._as_of,
+                now=self._now,
+                run_id=self._run_id,
+            )
+        return report.batch_id
+
+    def _take_webhooks(self, report: RequeueReport, batch: int) -> None:
+        """Reads a batch of refused requests again."""
+        pending = self._connection.execute(
+            "select quarantine_id, file_id, path, row_in_file, raw_text from pending "
+            "where stream = $stream and batch = $batch order by quarantine_id",
+            {"stream": WEBHOOKS, "batch": batch},
+        ).fetchall()
+        # A batch that takes nothing in is no cause of a restatement: its number goes to the next.
+        (last,) = self._connection.execute(
+            "select coalesce(max(batch_id), 0) from raw.batches"
+        ).fetchone() or (0,)
+        intake = Intake(
+            self._connection,
+            batch_id=report.batch_id or last + 1,
+            now=self._naive_now,
+            latest=self._latest,
+        )
+        entries = intake.take_again(requests_again(pending))
+        if not entries:
+            return
+        batch_id = self._open_batch(report)
+        self._connection.execute(
+            "update raw.quarantine set closed_at = $now, closed_by_batch = $batch_id, "
+            "closed_because = $because where list_contains($entries::bigint[], quarantine_id)",
+            {
+                "now": self._naive_now,
+                "batch_id": batch_id,
+                "because": REQUEUED,
+                "entries": entries,
+            },
+        )
+        report.requeued[WEBHOOKS] += len(entries)
+        report.closed[WEBHOOKS, REQUEUED] += len(entries)
+
     def _take_in(self, report: RequeueReport, stream: Stream) -> None:
         """The valid ones: into the raw table, out of quarantine, into their files' accounts."""
         file_ids = [
@@ -199,21 +250,14 @@ class Requeue:
         ]
         if not file_ids:
             return
-        if report.batch_id is None:
-            report.batch_id = open_batch(
-                self._connection,
-                cause="requeue",
-                as_of=self._as_of,
-                now=self._now,
-                run_id=self._run_id,
-            )
-        insert_valid(self._connection, stream, batch_id=report.batch_id, file_ids=file_ids)
+        batch_id = self._open_batch(report)
+        insert_valid(self._connection, stream, batch_id=batch_id, file_ids=file_ids)
         closed = self._connection.execute(
             "update raw.quarantine set closed_at = $now, closed_by_batch = $batch_id, "
             "closed_because = $because "
             "where quarantine_id in (select row_number from arrived where reason is null) "
             "returning stream",
-            {"now": self._naive_now, "batch_id": report.batch_id, "because": REQUEUED},
+            {"now": self._naive_now, "batch_id": batch_id, "because": REQUEUED},
         ).fetchall()
         self._connection.execute(
             """

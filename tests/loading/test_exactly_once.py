@@ -1,6 +1,7 @@
 """A load that dies at any moment, and the load after it: nothing lost, nothing twice."""
 
 import gzip
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,11 @@ from orchestration.loading.loader import Loader
 # Of ids of their own: a good record of the same id would close their entries.
 BROKEN = {**ACCOUNT, "account_key": '"broken"', "plan": '"huge"'}
 BROKEN_MESSAGE = {**MESSAGE, "message_id": '"broken"', "sender": "null"}
+_STATUS = {"MessageSid": "SM1", "MessageStatus": "delivered", "From": "+1", "To": "+2"}
+WEBHOOKS = "".join(
+    json.dumps({"received_at": "2026-05-05T10:00:00Z", "body": body}) + "\n"
+    for body in (_STATUS, [_STATUS, {"CallSid": "CA1"}, {}], "no form post")
+)
 FILES = {
     "accounts/a.jsonl": file_of([ACCOUNT, ACCOUNT], "jsonl"),
     "accounts/broken.jsonl": file_of([ACCOUNT, BROKEN, ACCOUNT], "jsonl"),
@@ -35,6 +41,9 @@ FILES = {
     "messages/broken.parquet": file_of([MESSAGE, BROKEN_MESSAGE], "parquet"),
     "messages/not.parquet": b"not Parquet",
     "events/a.csv": file_of([EVENT, EVENT], "csv"),
+    "webhooks/twilio/account=a/a.jsonl": WEBHOOKS.encode(),
+    "webhooks/twilio/account=a/not.jsonl.gz": gzip.compress(b"x")[:-1],
+    "webhooks/twilio/astray.jsonl": WEBHOOKS[:-1].encode(),
 }
 
 
@@ -107,9 +116,10 @@ SOME = (
     "accounts/broken.jsonl",
     "accounts/not.jsonl.gz",
     "messages/broken.parquet",
+    "webhooks/twilio/account=a/a.jsonl",
 )
 
-STATEMENTS_THAT_MAKE_TABLES = 2
+STATEMENTS_THAT_MAKE_TABLES = 4
 
 
 def load_dying(zone: Zone, statements: int, die: Callable[[], None]) -> None:

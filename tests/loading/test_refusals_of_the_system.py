@@ -56,7 +56,7 @@ def test_a_load_that_runs_out_of_room_again_and_again_ends_right(zone: Zone, new
         assert done.stdout.startswith("The disk of ") and done.stdout.count("\n") == 1
         with warehouse(zone.settings) as connection:
             made = connection.execute("select count(*) from duckdb_tables()").fetchone() or (0,)
-        if made[0] == 6:
+        if made[0] == 7:
             zone.check_accounts()
             assert {entry["reason"] for entry in zone.quarantine()} <= {"sender is missing"}
             moments.add(len(zone.files()))

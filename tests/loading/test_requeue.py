@@ -217,8 +217,21 @@ alter table raw.quarantine drop column judged_by;
 alter table raw.quarantine drop column closed_at;
 alter table raw.quarantine drop column closed_by_batch;
 alter table raw.quarantine drop column closed_because;
-alter table raw.files drop column header;
-alter table raw.files drop column settled;
+drop table raw.webhooks;
+create table raw.first as from raw.files;
+drop table raw.files;
+create table raw.files (
+    file_id integer primary key, stream varchar not null, path varchar not null,
+    size bigint not null, modified_ns bigint not null, inode ubigint not null,
+    content_hash varchar not null, landing_day date not null, batch_id integer not null,
+    status varchar not null, reason varchar, records bigint not null, loaded bigint not null,
+    quarantined bigint not null, loaded_at timestamp not null,
+    check (records = loaded + quarantined)
+);
+insert into raw.files by name select * exclude (header, settled, set_aside) from raw.first;
+drop table raw.first;
+alter table raw.messages drop column source_rank;
+alter table raw.events drop column source_rank;
 """
 
 

@@ -413,13 +413,13 @@ def test_an_empty_landing_zone_is_remarked(zone: Zone):
     assert report.files == 0
     assert report.remarks == [
         f"The landing zone {zone.landing} holds no file to load; drop files into messages/, "
-        "events/ and accounts/, or let `msgmetrics demo` write some."
+        "events/, accounts/ or webhooks/, or let `msgmetrics demo` write some."
     ]
 
 
 def test_streams_may_be_missing_and_other_folders_are_not_ours(zone: Zone):
     zone.write("accounts/a.jsonl", '{"account_key": "a"}')
-    zone.write("webhooks/a.jsonl", '{"account_key": "b"}')
+    zone.write("others/a.jsonl", '{"account_key": "b"}')
     zone.write("a.jsonl", '{"account_key": "c"}')
     report = zone.load()
     assert (report.files, report.left_alone, report.remarks) == (1, 0, [])

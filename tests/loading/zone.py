@@ -65,7 +65,10 @@ class Zone:
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def rows(self, stream: str) -> list[Row]:
-        return self.query(f"select columns(c -> not c.ends_with('_hash')) from raw.{stream}")
+        return self.query(
+            "select columns(c -> not c.ends_with('_hash') and c <> 'source_rank') "
+            f"from raw.{stream}"
+        )
 
     def files(self) -> list[Row]:
         return self.query("select * from raw.files order by file_id")
@@ -78,12 +81,22 @@ class Zone:
         return [entry for entry in self.quarantine() if entry["closed_at"] is None]
 
     def check_accounts(self) -> None:
-        """Records in = records loaded + records quarantined, file by file, as the rows say."""
+        """In = loaded + set aside + quarantined, file by file, as the rows say."""
+        of_files = "select file_id from raw.{} where file_id in (select file_id from raw.files "
         loaded = Counter(
-            row["file_id"] for stream in _STREAMS for row in self.query(
-                f"select file_id from raw.{stream}"
-            )
-        )  # fmt: skip
+            row["file_id"]
+            for stream in _STREAMS
+            for row in self.query(of_files.format(stream) + f"where stream = '{stream}')")
+        )
+        results = self.query("select file_id, outcome from raw.webhooks")
+        loaded.update(row["file_id"] for row in results if row["outcome"] == "loaded")
+        set_aside = Counter(row["file_id"] for row in results if row["outcome"] == "set aside")
+        told = {
+            row["file_id"]
+            for stream in ("messages", "events")
+            for row in self.query(f"select file_id from raw.{stream} where source_rank < 2")
+        }
+        assert told <= {row["file_id"] for row in results}
         quarantine = self.quarantine()
         refused = Counter(
             row["file_id"]
@@ -96,11 +109,12 @@ class Zone:
             id_ = file["file_id"]
             assert file["loaded"] == loaded.pop(id_, 0)
             assert file["quarantined"] == refused.pop(id_, 0)
-            assert file["records"] == file["loaded"] + file["quarantined"]
+            assert file["set_aside"] == set_aside.pop(id_, 0)
+            assert file["records"] == file["loaded"] + file["set_aside"] + file["quarantined"]
             assert (
                 (file["status"] == "unreadable") == bool(file["reason"]) == bool(whole.pop(id_, 0))
             )
-        assert not loaded + refused + whole
+        assert not loaded + set_aside + refused + whole
         identities = [(file["path"], file["size"], file["content_hash"]) for file in files]
         assert len(set(identities)) == len(identities)
 
@@ -112,6 +126,7 @@ class Zone:
             "from raw.quarantine",
             "files": "select path, size, content_hash, status, reason, records, loaded "
             "from raw.files",
+            "webhooks": f"select * exclude (file_id, batch_id) from raw.webhooks {paths}",
         } | {
             name: f"select path, {', '.join(stream.field_names)}, extra from raw.{name} {paths}"
             for name, stream in streams().items()

@@ -332,7 +332,10 @@ def test_a_snapshot_alone_is_refused_where_no_check_has_judged_the_marts(
                 partition_key="2026-05-05",
                 raise_on_error=False,
             ).success
-            for keys in (["raw/messages", "raw/events", "raw/accounts"], ["published/snapshot"])
+            for keys in (
+                ["raw/messages", "raw/events", "raw/accounts", "raw/webhooks"],
+                ["published/snapshot"],
+            )
         ]
     assert ends == [True, False] and home.published.resolve() == before
 

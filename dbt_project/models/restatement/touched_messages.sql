@@ -39,11 +39,30 @@ directly as (
 
 ),
 
+told_of as (
+
+    select message_hash, account_key, interaction_id
+    from {{ source('raw', 'messages') }}
+    where
+        {{ source_rank() }} < {{ canonical_rank() }}
+        and message_hash in (
+            select message_hash from {{ source('raw', 'messages') }}
+            where {{ arrived(window) }} and {{ source_rank() }} < {{ canonical_rank() }}
+        )
+
+),
+
 touched_interactions as (
 
     select {{ interaction_hash('account_key', 'interaction_id') }} as interaction_hash
     from {{ source('raw', 'messages') }}
     where {{ arrived(window) }} and interaction_id is not null
+    union
+    -- what webhooks tell is put together: the account may come from one of them, the interaction from another
+    select {{ interaction_hash('owners.account_key', 'members.interaction_id') }}
+    from told_of as owners
+    inner join told_of as members on owners.message_hash = members.message_hash
+    where members.interaction_id is not null
     union
     select outcomes.interaction_hash
     from {{ held('fct_messages') }} as outcomes

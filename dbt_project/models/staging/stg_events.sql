@@ -18,16 +18,19 @@ arrived as not materialized (
         case when events.event_type = 'CLICKED' then events.url end as url,
         case when events.event_type = 'CLICKED' then coalesce(events.is_unsubscribe_link, false) end as is_unsubscribe_link,
         events.message_hash,
-        events.event_hash
+        events.event_hash,
+        {{ source_rank('events.') }} as source_rank,
+        -- of a webhook that has no time of its own the first delivery says best when it happened
+        case when {{ source_rank('events.') }} < {{ canonical_rank() }} then -epoch_us(events.occurred_at) end as earliness
     from {{ records }} as events
     inner join {{ ref('event_types') }} as event_types on events.event_type = event_types.event_type
 
 ){{ latest_version('arrived', records, 'event_id', 'event_hash', [
-    'message_id', 'event_type', 'occurred_at', 'status', 'error_code', 'bounce_type',
+    'source_rank', 'earliness', 'message_id', 'event_type', 'occurred_at', 'status', 'error_code', 'bounce_type',
     'drop_reason', 'url', 'is_unsubscribe_link',
 ]) }}
 
-select * from latest
+select * exclude (source_rank, earliness) from latest
 {%- if not everything_is_touched() %}
 -- the version that counts of an event may be of a message that is not touched
 where message_hash in (select message_hash from {{ ref('touched_messages') }})

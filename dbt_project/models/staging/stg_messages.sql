@@ -3,6 +3,75 @@
 {%- set records = source('raw', 'messages') if everything_is_touched() else ref('touched_message_records') %}
 with
 
+canonical as not materialized (
+
+    select * from {{ records }} where {{ source_rank() }} = {{ canonical_rank() }}
+
+),
+
+{#- What webhooks tell of one message is put together: each may know another part of it. Every part is
+    the least or the greatest value that was told, so neither order nor repeats matter. -#}
+told as not materialized (
+
+    select
+        message_id,
+        max(account_key) as account_key,
+        coalesce(
+            max(direction) filter (where {{ source_rank() }} = {{ known_rank() }}), max(direction)
+        ) as direction,
+        coalesce(
+            max(channel_code) filter (where {{ source_rank() }} = {{ known_rank() }}), max(channel_code)
+        ) as channel_code,
+        min(sent_at) as sent_at,
+        max(updated_at) as updated_at,
+        max(sender) as sender,
+        max(sender_type) as sender_type,
+        max(recipient) as recipient,
+        max(traffic_type) as traffic_type,
+        max(interaction_id) as interaction_id,
+        max(segments) as segments,
+        max(struct_pack(cost_cents, currency)) filter (where cost_cents is not null) as price,
+        max(communication_id) as communication_id,
+        max(campaign_reference_id) as campaign_reference_id,
+        max(country_id) as country_id,
+        max(network_id) as network_id,
+        max(application_id) as application_id,
+        max(entity_id) as entity_id,
+        any_value(message_hash) as message_hash
+    from {{ records }} as messages
+    where {{ source_rank() }} < {{ canonical_rank() }}
+    group by message_id
+
+),
+
+{#- A record of messages/ stands before anything that webhooks tell of its message. -#}
+outranked as not materialized (
+
+    select message_id
+    from canonical
+    semi join (
+        select message_hash from {{ records }} where {{ source_rank() }} < {{ canonical_rank() }}
+    ) as told_hashes on canonical.message_hash = told_hashes.message_hash
+
+),
+
+versions as not materialized (
+
+    select
+        message_id, account_key, direction, channel_code, sent_at, updated_at, sender, sender_type,
+        recipient, traffic_type, interaction_id, segments, cost_cents, currency, communication_id,
+        campaign_reference_id, country_id, network_id, application_id, entity_id, message_hash
+    from canonical
+    union all
+    select
+        message_id, account_key, direction, channel_code, sent_at, updated_at, sender, sender_type,
+        recipient, traffic_type, interaction_id, segments, price.cost_cents, price.currency, communication_id,
+        campaign_reference_id, country_id, network_id, application_id, entity_id, message_hash
+    from told
+    anti join outranked on told.message_id = outranked.message_id
+
+),
+
 arrived as not materialized (
 
     select
@@ -31,9 +100,9 @@ arrived as not materialized (
         application_id,
         entity_id,
         message_hash
-    from {{ records }} as messages
+    from versions
 
-){{ latest_version('arrived', records, 'message_id', 'message_hash', [
+){{ latest_version('arrived', 'canonical', 'message_id', 'message_hash', [
     'updated_at', 'account_key', 'direction', 'channel_code', 'sent_at', 'sender', 'sender_type',
     'recipient', 'traffic_type', 'interaction_id', 'segments', 'cost_cents', 'currency',
     'communication_id', 'campaign_reference_id', 'country_id', 'network_id', 'application_id',

@@ -1,0 +1,191 @@
+"""Amazon SES: event publishing and feedback notifications, in SNS envelopes or delivered raw.
+
+One message id stands for all recipients, so a message is the id and the recipient. An opening or a
+click of a message to several does not say whose it was: it counts for the first of them.
+"""
+
+from typing import Any
+
+import orjson
+
+from orchestration.webhooks.reading import (
+    KNOWN,
+    SET_ASIDE,
+    UNDERSTOOD,
+    Kind,
+    Meaning,
+    Reading,
+    RefusedError,
+    Request,
+    Result,
+    digest,
+    event,
+    identity,
+    mailbox,
+    meaning,
+    meanings,
+    moment,
+    part,
+    parts,
+    required,
+    text,
+)
+
+NAME = "amazon_ses"
+RESULTS: str | None = None
+KINDS = {
+    "delivery event": Kind(
+        UNDERSTOOD,
+        "ACCEPTED, SENT, DELIVERED, BOUNCED, DROPPED or REJECTED, and the message, of each "
+        "recipient",
+    ),
+    "engagement event": Kind(
+        UNDERSTOOD, "OPENED, CLICKED, COMPLAINED or UNSUBSCRIBED, and the message"
+    ),
+    "inbound message": Kind(UNDERSTOOD, "an INBOUND message for each recipient"),
+    "subscription preferences": Kind(SET_ASIDE, "a contact that has not opted out"),
+    "SNS subscription": Kind(SET_ASIDE, "SNS asks, or tells, whether it may post"),
+}
+# Where an event names the recipients that it is about, and by which field.
+_NAMED = {
+    "Bounce": ("bounce", "bouncedRecipients"),
+    "Complaint": ("complaint", "complainedRecipients"),
+    "Delivery": ("delivery", "recipients"),
+    "DeliveryDelay": ("deliveryDelay", "delayedRecipients"),
+}
+_PARTS = {"Open": "open", "Click": "click", "Subscription": "subscription", "Reject": "reject"}
+_OF_ONE = ("Open", "Click", "Subscription")
+
+
+def read(result: Result, request: Request) -> Reading:
+    """What one request of SNS, or one event, means."""
+    kind = text(result, "Type")
+    if kind in ("SubscriptionConfirmation", "UnsubscribeConfirmation"):
+        return Reading("SNS subscription")
+    if kind == "Notification":
+        message = required(result, "Message")
+        if message.startswith("Successfully validated SNS topic"):
+            return Reading("SNS subscription")
+        return _notified(_json(message), request)
+    return _notified(result, request)
+
+
+def _json(message: str) -> Result:
+    try:
+        parsed = orjson.loads(message)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise RefusedError("its Message is no JSON object")
+    return parsed
+
+
+def _notified(result: Result, request: Request) -> Reading:
+    name = required(result, "eventType", "notificationType")
+    if name == "AmazonSnsSubscriptionSucceeded":
+        return Reading("SNS subscription")
+    if name == "Received":
+        return _received(result, request)
+    means = _meaning(result, name)
+    if means is None:
+        return Reading("subscription preferences")
+    mail, told = part(result, "mail"), _told(result, name)
+    own_id = required(mail, "messageId")
+    sent_at = moment(mail.get("timestamp"), "mail.timestamp") or request.received_at
+    own_at = moment(told.get("timestamp"), f"{name}.timestamp")
+    at = own_at or (sent_at if name in ("Send", "Reject", "Rendering Failure") else None)
+    at = at or request.received_at
+    url = required(told, "link") if means.event_type == "CLICKED" else None
+    reading = Reading(
+        "engagement event"
+        if means.event_type in ("OPENED", "CLICKED", "COMPLAINED", "UNSUBSCRIBED")
+        else "delivery event"
+    )
+    for recipient in _recipients(result, name):
+        message_id = identity(NAME, "message", own_id, mailbox(own_id, recipient))
+        reading.messages.append(
+            _message(message_id, request, "OUTBOUND", sent_at, text(mail, "source"), recipient)
+        )
+        # SNS numbers its own notifications; the same event may come by two of them.
+        event_id = identity(
+            NAME,
+            name.lower().replace(" ", "_"),
+            own_id,
+            mailbox(own_id, recipient),
+            digest(own_at, url),
+        )
+        reading.events.append(event(event_id, message_id, at, means, url=url))
+    return reading
+
+
+def _told(result: Result, name: str) -> Result:
+    return part(result, _NAMED[name][0] if name in _NAMED else _PARTS.get(name, name.lower()))
+
+
+def _meaning(result: Result, name: str) -> Meaning | None:
+    """None for a change of subscription that is no opting out."""
+    means, told = meaning(NAME, "event", name), _told(result, name)
+    if name == "Bounce":
+        kind, sub_kind = required(told, "bounceType"), text(told, "bounceSubType")
+        return meanings(NAME).get(f"bounce.{kind}.{sub_kind}") or meaning(NAME, "bounce", kind)
+    if name == "Complaint":
+        return meanings(NAME).get(f"complaint.{text(told, 'complaintSubType')}") or means
+    if name == "Subscription":
+        wishes = part(told, "newTopicPreferences")
+        topics = [topic for topic in parts(wishes, "topicSubscriptionStatus")]
+        opted_out = wishes.get("unsubscribeAll") is True or any(
+            isinstance(topic, dict) and topic.get("subscriptionStatus") == "OptOut"
+            for topic in topics
+        )
+        return means if opted_out else None
+    return means
+
+
+def _recipients(result: Result, name: str) -> list[str]:
+    """The recipients that an event is about. Raises RefusedError where there is none."""
+    found: list[Any] = []
+    if name in _NAMED:
+        found = [
+            one.get("emailAddress") if isinstance(one, dict) else one
+            for one in parts(_told(result, name), _NAMED[name][1])
+        ]
+    found = found or list(parts(part(result, "mail"), "destination"))
+    addresses = list(dict.fromkeys(one for one in found if isinstance(one, str) and one))
+    if not addresses:
+        raise RefusedError("it names no recipient")
+    return addresses[:1] if name in _OF_ONE else addresses
+
+
+def _received(result: Result, request: Request) -> Reading:
+    mail, receipt = part(result, "mail"), part(result, "receipt")
+    own_id = required(mail, "messageId")
+    own_at = moment(receipt.get("timestamp"), "receipt.timestamp")
+    at = own_at or moment(mail.get("timestamp"), "mail.timestamp") or request.received_at
+    recipients = [one for one in parts(receipt, "recipients") if isinstance(one, str) and one]
+    recipients = recipients or _recipients(result, "Received")
+    return Reading(
+        "inbound message",
+        [
+            _message(
+                identity(NAME, "message", own_id, mailbox(own_id, recipient)),
+                *(request, "INBOUND", at, text(mail, "source"), recipient),
+            )
+            for recipient in dict.fromkeys(recipients)
+        ],
+    )
+
+
+def _message(
+    message_id: str, request: Request, direction: str, at: str, sender: str | None, recipient: str
+) -> dict[str, Any]:
+    return {
+        "message_id": message_id,
+        "account_key": request.account_key,
+        "direction": direction,
+        "channel_code": "EMAIL",
+        "sent_at": at,
+        "updated_at": at,
+        "sender": sender,
+        "recipient": recipient,
+        "source_rank": KNOWN,
+    }

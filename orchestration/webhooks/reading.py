@@ -1,0 +1,256 @@
+"""What a provider's module makes of one result, and the means by which it reads it.
+
+How values are spelled - times, prices, texts - is the same question for all providers and is
+answered here once. What a field means is the provider's module's affair.
+"""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import orjson
+
+from msgmetrics.settings import PROJECT_ROOT
+
+# What a record of messages is worth where several tell of one message: see `staging/stg_messages`.
+CANONICAL, KNOWN, GUESSED = 2, 1, 0
+
+UNDERSTOOD, SET_ASIDE, REFUSED = "understood", "set aside", "refused"
+
+_CURRENCY = re.compile("[A-Z]{3}")
+_NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,15})?")
+# Epochs from here on are milliseconds: as seconds they would lie in the year 5138.
+_MILLISECONDS = 100_000_000_000
+_LAST_EPOCH = 253_402_300_799
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CENT = Decimal("0.000001")
+_MOST_CENTS = Decimal(10) ** 12
+_LONGEST_ID = 256
+
+Result = Mapping[str, Any]
+
+
+class RefusedError(Exception):
+    """A result or a request that no rule understands; the message is the reason, in words.
+
+    A reason names fields, never their values: they may be addresses, and reasons are shown.
+    """
+
+
+class Kind(NamedTuple):
+    """One kind of payload that a provider sends: whether it is understood, and as what."""
+
+    treatment: str
+    read_as: str
+
+
+class Meaning(NamedTuple):
+    """A row of a provider's table of codes: what one of its codes is in ours, empty where nothing.
+
+    code: for what is no event - a channel, a traffic type, or that an event is set aside.
+    """
+
+    event_type: str = ""
+    status: str = ""
+    error_code: str = ""
+    bounce_type: str = ""
+    drop_reason: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The HTTP request that a result came with: when it was received, for which account, and the
+    channel that its folder names, if it names one."""
+
+    account_key: str
+    received_at: str
+    channel_code: str | None = None
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a result is read as. Without a message and an event it is set aside.
+
+    messages, events: fields of the two streams as texts; a message has source_rank besides.
+    """
+
+    kind: str
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def is_set_aside(self) -> bool:
+        return not (self.messages or self.events)
+
+
+@cache
+def meanings(provider: str) -> Mapping[str, Meaning]:
+    """A provider's table of codes, by "vocabulary.code" as the first column names it."""
+    path = PROJECT_ROOT / "seeds" / "webhooks" / f"{provider}.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        return {
+            row["name"]: Meaning(**{key: row[key] or "" for key in Meaning._fields})
+            for row in csv.DictReader(file)
+        }
+
+
+def meaning(provider: str, vocabulary: str, code: str) -> Meaning:
+    """What a code means. Raises RefusedError for one that the table lacks."""
+    found = meanings(provider).get(f"{vocabulary}.{code}")
+    if found is None:
+        raise RefusedError(f"its {vocabulary} is none that seeds/webhooks/{provider}.csv knows")
+    return found
+
+
+@cache
+def country_ids() -> Mapping[str, str]:
+    """ISO 3166-1 numbers by two-letter code."""
+    with (PROJECT_ROOT / "seeds" / "countries.csv").open(newline="", encoding="utf-8") as file:
+        return {row["alpha_2"]: row["country_id"] for row in csv.DictReader(file)}
+
+
+# --- values ----------------------------------------------------------------------------------
+
+
+def text(result: Result, name: str) -> str | None:
+    """A field's text; numbers as they are spelled; None where it is missing, empty or nested."""
+    value = result.get(name)
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return str(value)
+
+
+def required(result: Result, *names: str) -> str:
+    """The text of the first of these fields that has one. Raises RefusedError where none has."""
+    for name in names:
+        value = text(result, name)
+        if value is not None:
+            return value
+    raise RefusedError(f"{' or '.join(names)} is missing")
+
+
+def part(result: Result, name: str) -> Result:
+    """A nested object, an empty one where there is none."""
+    value = result.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def parts(result: Result, name: str) -> Sequence[Any]:
+    """A nested list, an empty one where there is none."""
+    value = result.get(name)
+    return value if isinstance(value, list) else ()
+
+
+def moment(value: object, name: str) -> str | None:
+    """An instant as ISO 8601 in UTC; None where there is none.
+
+    Takes ISO 8601 with any offset, with or without a colon, and seconds or milliseconds since
+    1970, also as texts. Raises RefusedError for anything else: without an offset no one knows when.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = Decimal(value)
+    try:
+        if isinstance(value, str):
+            instant = datetime.fromisoformat(value)
+            if instant.tzinfo is None:
+                raise RefusedError(f"{name} is a time without an offset")
+            if instant.tzinfo is not UTC:
+                instant = instant.astimezone(UTC)
+        elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+            seconds = Decimal(str(value)) / (1000 if value >= _MILLISECONDS else 1)
+            if not 0 <= seconds <= _LAST_EPOCH:
+                raise RefusedError(f"{name} is no time")
+            instant = _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
+        else:
+            raise RefusedError(f"{name} is no time")
+    except (ValueError, OverflowError, ArithmeticError):
+        raise RefusedError(f"{name} is no time") from None
+    return instant.isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def cents(price: object, currency: object, times: int = 1) -> tuple[str | None, str | None]:
+    """(hundredths of the currency's unit, the currency); Nones where either is not known.
+
+    Some providers write what they charge as a negative number. Beyond six places it is rounded.
+    """
+    if not isinstance(currency, str) or isinstance(price, bool):
+        return None, None
+    if not _CURRENCY.fullmatch(currency.upper()) or not isinstance(price, int | float | str):
+        return None, None
+    try:
+        amount = abs(Decimal(str(price))) * 100 * times
+        if not amount < _MOST_CENTS:
+            return None, None
+        return f"{amount.quantize(_CENT).normalize():f}", currency.upper()
+    except ArithmeticError:
+        return None, None
+
+
+def count(value: object) -> str | None:
+    """Into how many parts a message was split; None where that is no number from 1 on."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 6:
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 32767:
+        return str(value)
+    return None
+
+
+# --- ids -------------------------------------------------------------------------------------
+
+
+def identity(*words: str) -> str:
+    """An id of ours: words that end in the provider's own id. Raises RefusedError if too long."""
+    made = ":".join(words)
+    if len(made) > _LONGEST_ID:
+        raise RefusedError("its id is longer than 256 characters with what we put before it")
+    return made
+
+
+def digest(*values: object) -> str:
+    """A hash of what tells one from another where ids do not: 64 bits, in hexadecimal."""
+    spelled = orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
+    return blake2b(spelled, digest_size=8).hexdigest()
+
+
+def mailbox(own_id: str, address: str) -> str:
+    """What tells the recipients of one email apart: a hash, since ids are published.
+
+    Of the message's id, too, so that nobody sees from ids which messages went to one address.
+    """
+    inner = re.search(r"<([^<>]*)>\s*$", address)
+    bare = inner.group(1) if inner else address
+    return digest(own_id, bare.strip().lower())
+
+
+# --- records ---------------------------------------------------------------------------------
+
+
+def event(
+    event_id: str, message_id: str, occurred_at: str, means: Meaning, **fields: str | None
+) -> dict[str, Any]:
+    """The event that a code means; given fields stand before those of the table."""
+    record: dict[str, Any] = {
+        "event_id": event_id,
+        "message_id": message_id,
+        "event_type": means.event_type,
+        "occurred_at": occurred_at,
+        "status": means.status or None,
+        "error_code": means.error_code or None,
+        "bounce_type": means.bounce_type or None,
+        "drop_reason": means.drop_reason or None,
+    }
+    record.update({name: value for name, value in fields.items() if value})
+    return record

@@ -1,0 +1,276 @@
+"""Messages and events made from webhooks, against a plain-Python reading of the same archives."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from random import Random
+
+import pytest
+from archives import request, samples, spread, told, write
+
+from orchestration.webhooks.providers import PROVIDERS
+
+TWILIO = {"MessageSid": "SM1", "From": "+15017122661", "To": "+15558675310"}
+
+
+SENDGRID = {"email": "a@b.c", "sg_message_id": "m"}
+
+
+def lines_of_all_samples(received_at: str = "2026-05-05T10:00:00Z") -> list[tuple[str, str]]:
+    return [
+        (f"{provider}/account={account}", request(sample["body"], received_at))
+        for provider in PROVIDERS
+        for account in ("acme", "zeta")
+        for sample in samples(provider)
+    ]
+
+
+def staged(archive) -> tuple[dict, dict]:
+    messages = {row.pop("message_id"): row for row in archive.rows("from staging.stg_messages")}
+    events = {row.pop("event_id"): row for row in archive.rows("from staging.stg_events")}
+    return messages, events
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_what_is_staged_is_the_plain_reading_however_the_requests_come(archive, seed: int) -> None:
+    random = Random(seed)
+    once = lines_of_all_samples()
+    again = lines_of_all_samples("2026-05-06T09:00:00+0200")
+    spread(archive.landing, once + random.sample(again, len(again) // 2), random, batch="a")
+    archive.load()
+    spread(archive.landing, random.sample(once + again, len(once) // 2), random, batch="b")
+    archive.stage()
+    messages, events = staged(archive)
+    expected_messages, expected_events = told(once)
+    assert messages.keys() == expected_messages.keys()
+    for key, expected in expected_messages.items():
+        found = {name: messages[key][name] for name in expected}
+        assert found == expected, key
+    assert events.keys() == expected_events.keys()
+    for key, expected in expected_events.items():
+        assert events[key]["message_id"] == expected["message_id"]
+        assert events[key]["event_type"] == expected["event_type"]
+        assert events[key]["occurred_at"].isoformat()[:19] == expected["occurred_at"][:19]
+
+
+def test_a_retry_storm_counts_once_at_its_first_delivery(new_archive) -> None:
+    statuses = [{**TWILIO, "MessageStatus": status} for status in ("queued", "sent", "delivered")]
+    clicks = [s["body"] for s in samples("infobip") if "Click reports" in s["about"]]
+    calm, storm = new_archive(), new_archive()
+    for provider, bodies in (("twilio", statuses), ("infobip", clicks)):
+        folder = f"{provider}/account=acme"
+        write(calm.landing, f"{folder}/x.jsonl", [request(body) for body in bodies])
+        retries = [
+            request(body, f"2026-05-{5 + (10 + retry // 2) // 24:02}T"
+                          f"{(10 + retry // 2) % 24:02}:{30 * (retry % 2):02}:00Z")
+            for body in bodies
+            for retry in range(46)
+        ]  # fmt: skip
+        Random(1).shuffle(retries)
+        for number in range(4):
+            write(storm.landing, f"{folder}/{number}.jsonl", retries[number::4])
+            storm.load()
+    calm.build()
+    storm.build()
+    assert storm.marts() == calm.marts()
+    (delivered,) = storm.rows("from staging.stg_events where event_type = 'DELIVERED'")
+    assert delivered["occurred_at"] == datetime(2026, 5, 5, 10)
+    assert [row["clicks"] for row in storm.rows("from marts.messages where clicks > 0")] == [1]
+
+
+CANONICAL = {
+    "message_id": "twilio:message:SM1",
+    "account_key": "canonical",
+    "direction": "OUTBOUND",
+    "channel_code": "MMS",
+    "sent_at": "2020-01-01T00:00:00Z",
+    "sender": "A",
+    "recipient": "B",
+}
+
+
+@pytest.mark.parametrize("canonical_first", [True, False])
+def test_a_canonical_record_wins_whichever_comes_first(archive, canonical_first: bool) -> None:
+    event = {
+        "event_id": "twilio:delivered:SM1",
+        "message_id": "twilio:message:SM1",
+        "event_type": "EXPIRED",
+        "occurred_at": "2020-01-01T00:00:01Z",
+    }
+
+    def canonical() -> None:
+        for stream, record in (("messages", CANONICAL), ("events", event)):
+            (archive.landing / stream).mkdir()
+            (archive.landing / stream / "x.jsonl").write_text(json.dumps(record))
+
+    def webhooks() -> None:
+        body = {**TWILIO, "MessageStatus": "delivered"}
+        write(archive.landing, "twilio/account=acme/x.jsonl", [request(body)])
+
+    first, second = (canonical, webhooks) if canonical_first else (webhooks, canonical)
+    first()
+    archive.build()
+    second()
+    archive.build()
+    (message,) = archive.rows("from staging.stg_messages")
+    assert (message["account_key"], message["channel_code"]) == ("canonical", "MMS")
+    assert message["sent_at"] == datetime(2020, 1, 1)
+    (happened,) = archive.rows("from staging.stg_events")
+    assert happened["event_type"] == "EXPIRED"
+    (outcome,) = archive.rows("from marts.messages")
+    assert outcome["status_group"] == "EXPIRED"
+
+
+def test_parts_of_a_message_are_put_together(archive) -> None:
+    bodies = [sample["body"] for sample in samples("infobip") if "rcs" in sample["about"].lower()]
+    write(archive.landing, "infobip/account=acme/x.jsonl", map(request, bodies))
+    archive.stage()
+    (message,) = archive.rows(
+        "from staging.stg_messages where message_id = 'infobip:message:msg-abc123'"
+    )
+    assert message["sent_at"] == datetime(2026, 3, 3, 13, 22, 30)
+    assert message["channel_code"] == "RCS"
+    assert message["network_id"] == 219010
+    assert message["interaction_id"] == "conv-xyz789"
+
+
+def test_one_event_id_on_an_opening_and_a_click_is_two_events(archive) -> None:
+    bodies = [s["body"] for s in samples("infobip") if "email-tracking" in s["about"]]
+    assert len({body["eventId"] for body in bodies}) == 1 < len(bodies)
+    write(archive.landing, "infobip/account=acme/x.jsonl", map(request, bodies))
+    archive.stage()
+    types = {row["event_type"] for row in archive.rows("from staging.stg_events")}
+    assert types == {"OPENED", "CLICKED", "UNSUBSCRIBED", "COMPLAINED", "BOUNCED"}
+
+
+def delivery(**fields: object) -> dict:
+    report = {
+        "messageId": "m",
+        "to": "385911111111",
+        "sentAt": "2026-05-05T09:59:00.000+0000",
+        "doneAt": "2026-05-05T10:00:00.000+0000",
+        "status": {"groupName": "DELIVERED", "name": "DELIVERED_TO_HANDSET"},
+        "error": {"name": "NO_ERROR"},
+        "price": {"pricePerMessage": 0.01, "currency": "EUR"},
+        "messageCount": 2,
+    }
+    return {"results": [{**report, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("done_at", "occurred_at"),
+    [
+        ("2026-05-05T12:00:00.000+0100", "11:00:00"),
+        ("2026-05-05T12:00:00.000-0300", "15:00:00"),
+        ("2026-05-05T12:00:00.000+02:00", "10:00:00"),
+        ("2026-05-05 12:00:00+02", "10:00:00"),
+        ("2026-05-05T12:00:00.1234567Z", "12:00:00.123456"),
+        (1777975200000, "10:00:00"),
+        (1777975200, "10:00:00"),
+        ("1777975200.5", "10:00:00.500000"),
+        (None, "20:00:00"),
+    ],
+)
+def test_times_of_every_spelling_are_kept_in_utc(archive, done_at, occurred_at: str) -> None:
+    line = request(delivery(doneAt=done_at), "2026-05-05T22:00:00+02:00")
+    write(archive.landing, "infobip/account=a/x.jsonl", [line])
+    archive.load()
+    (event,) = archive.rows("from raw.events")
+    assert event["occurred_at"].isoformat() == f"2026-05-05T{occurred_at}"
+
+
+@pytest.mark.parametrize("time", ["2026-05-05T12:00:00", "yesterday", [], True, -5, 1e300])
+def test_a_time_that_is_none_is_refused_and_spoils_no_other(archive, time: object) -> None:
+    body = {"results": delivery(doneAt=time)["results"] + delivery(messageId="n")["results"]}
+    write(archive.landing, "infobip/account=a/x.jsonl", [request(body)])
+    report = archive.load().streams["webhooks"]
+    assert (report.records, report.loaded, report.quarantined) == (2, 1, 1)
+    (entry,) = archive.rows("from raw.quarantine")
+    assert entry["reason"].startswith("doneAt is ")
+    assert "385911111111" not in entry["reason"] and "385911111111" in entry["raw_text"]
+
+
+@pytest.mark.parametrize(
+    ("price", "currency", "cents"),
+    [
+        ({"pricePerMessage": 0.005, "currency": "EUR"}, "EUR", "1"),
+        ({"pricePerMessage": 0, "currency": "UNKNOWN"}, "USD", "0"),
+        ({"pricePerMessage": "0.1", "currency": "hrk"}, "HRK", "20"),
+        ({"pricePerMessage": -0.0075, "currency": "USD"}, "USD", "1.5"),
+        ({"pricePerMessage": 1e-9, "currency": "EUR"}, "EUR", "0"),
+        ({"pricePerMessage": 1e300, "currency": "EUR"}, "USD", "0"),
+        ({"pricePerMessage": True, "currency": "EUR"}, "USD", "0"),
+        (None, "USD", "0"),
+        ([], "USD", "0"),
+    ],
+)
+def test_a_price_is_cents_where_its_currency_is_known(archive, price, currency, cents) -> None:
+    write(archive.landing, "infobip/account=a/x.jsonl", [request(delivery(price=price))])
+    archive.stage()
+    (message,) = archive.rows("from staging.stg_messages")
+    assert (message["currency"], f"{message['cost_cents'].normalize():f}") == (currency, cents)
+
+
+def test_fields_may_be_missing_and_new_ones_come(archive) -> None:
+    bare = {"results": [{"messageId": "m", "status": {"groupName": "DELIVERED"}}]}
+    new = delivery(messageId="n", brandNew={"deep": [1]}, status={"groupName": "DELIVERED", "x": 1})
+    write(archive.landing, "infobip/account=a/x.jsonl", [request(bare), request(new)])
+    archive.build()
+    assert [row["status"] for row in archive.rows("from marts.messages")] == [
+        "DELIVERED_TO_HANDSET"
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("provider", "body", "loaded"),
+    [
+        ("infobip", delivery(status={"groupName": "NEW", "name": "X"}), False),
+        ("infobip", delivery(status={"groupName": "DELIVERED", "name": "DELIVERED_NEW"}), True),
+        ("infobip", delivery(error={"name": "EC_NEW"}), True),
+        ("infobip", delivery(channel="NEW_CHANNEL"), False),
+        ("twilio", {**TWILIO, "MessageStatus": "teleported"}, False),
+        ("twilio", {**TWILIO, "MessageStatus": "undelivered", "ErrorCode": "39999"}, True),
+        ("twilio", {**TWILIO, "From": "pigeon:1", "MessageStatus": "sent"}, False),
+        ("sendgrid", [{**SENDGRID, "event": "folded"}], False),
+        ("sendgrid", [{**SENDGRID, "event": "dropped", "reason": "New"}], True),
+    ],
+)  # fmt: skip
+def test_a_new_value_is_kept_where_it_decides_nothing_and_else_refused(
+    archive, provider: str, body: object, loaded: bool
+) -> None:
+    write(archive.landing, f"{provider}/account=a/x.jsonl", [request(body)])
+    report = archive.load().streams["webhooks"]
+    assert (report.loaded, report.quarantined) == (int(loaded), int(not loaded))
+
+
+def test_a_folder_names_the_channel_where_a_report_does_not(archive) -> None:
+    for channel in ("VIBER", "KAKAOA"):
+        line = request(delivery(messageId=channel))
+        write(archive.landing, f"infobip/account=a/channel={channel}/x.jsonl", [line])
+    write(archive.landing, "infobip/account=a/x.jsonl", [request(delivery(messageId="SMS"))])
+    archive.build()
+    for row in archive.rows("from marts.messages"):
+        assert row["message_id"] == f"infobip:message:{row['channel_code']}"
+
+
+def test_what_a_report_knows_stands_before_what_another_guesses(archive) -> None:
+    known = {"results": [{**delivery()["results"][0], "channel": "WHATSAPP"}]}
+    write(archive.landing, "infobip/account=a/x.jsonl", [request(delivery()), request(known)])
+    archive.stage()
+    (message,) = archive.rows("from staging.stg_messages")
+    assert message["channel_code"] == "WHATSAPP"
+
+
+def test_no_id_that_is_published_holds_an_address(archive) -> None:
+    lines = lines_of_all_samples()
+    spread(archive.landing, lines, Random(3), batch="a")
+    archive.build()
+    sides = archive.rows("select direction, sender, recipient from staging.stg_messages")
+    end_users = {s["recipient"] if s["direction"] == "OUTBOUND" else s["sender"] for s in sides}
+    companies = {s["sender"] if s["direction"] == "OUTBOUND" else s["recipient"] for s in sides}
+    # Samples use a few numbers for both sides.
+    addresses = {address for address in end_users - companies if address and len(address) > 9}
+    assert len(addresses) > 5
+    published = json.dumps(archive.marts(), default=str)
+    assert not [address for address in addresses if address in published]
