@@ -13,6 +13,7 @@ from endpoint.app import create_app
 from msgmetrics.catalogue import catalogue
 from msgmetrics.cli import app
 from msgmetrics.settings import Settings
+from orchestration.checks.published import CHECKS
 from orchestration.loading.records import streams
 
 README = Path(__file__).parents[1] / "README.md"
@@ -128,6 +129,15 @@ def fields_table(name: str) -> str:
     return _table(["field", "takes", ""], rows)
 
 
+def checks_table() -> str:
+    """Every check of the last gate with its severity."""
+    rows = [
+        [f"`{check.name}`", "error" if check.blocks else "warning", check.description]
+        for check in CHECKS
+    ]
+    return _table(["check", "severity", "holds if"], rows)
+
+
 TABLES = {
     "messages": lambda: fields_table("messages"),
     "events": lambda: fields_table("events"),
@@ -137,6 +147,7 @@ TABLES = {
     "commands": commands_table,
     "settings": settings_table,
     "routes": routes_table,
+    "checks": checks_table,
 }
 
 
