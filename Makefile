@@ -20,8 +20,8 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-load: .venv/dev  ## the endpoint under load, beside DuckDB in process; needs a published warehouse
-	$(BIN)/python -m benchmarks.load --home $${MSGMETRICS_HOME:-var}
+load: .venv/dev  ## the endpoint under load, beside DuckDB in process; LOAD='--messages 10000000 --during-run'
+	$(BIN)/python -m benchmarks.load --home $${MSGMETRICS_HOME:-var} $(LOAD)
 
 # uv installs in seconds what pip takes a minute for; where it cannot reach the packages as pip is
 # set up to, pip does it. Compiled at once: else each process compiles some 3,000 modules where Python

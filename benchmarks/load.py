@@ -1,16 +1,18 @@
 """The endpoint under load: HTTP beside the same questions asked of DuckDB in this process.
 
     python -m benchmarks.load --home var --clients 1,8,64 --seconds 20
+    python -m benchmarks.load --home load --messages 10000000 --soak 100000
 
 Questions of single accounts over the last days of a warehouse are asked by 1, 8 and 64 clients,
 over HTTP by locust and in this process by as many threads. Printed are medians, 99th percentiles,
 throughput and their ratios, with the bars that they are held to; with --strict a bar that is missed
-is exit code 1. With --during-run passes of the pipeline run all the while. The server is started
-for it on a loopback address, with keys that are revoked at the end.
+is exit code 1. With --messages the warehouse is made first, if there is none. With --soak so many
+requests follow, each over a period of its own, and memory must stay as it is. With --during-run
+passes of the pipeline run all the while, each with messages that have just landed. The server is
+started for it on a loopback address, with keys that are revoked at the end.
 """
 
 import argparse
-import csv
 import json
 import os
 import random
@@ -25,12 +27,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+from ulid import ULID
 
 from endpoint.planning.periods import requested_period
 from endpoint.planning.planner import plan
@@ -43,6 +46,9 @@ USERS = Path(__file__).with_name("load_users.py")
 MOST_ACCOUNTS = 40
 # HTTP beside DuckDB in process: times with one client at most so much, throughput at least.
 MOST_P50, MOST_P99, LEAST_THROUGHPUT = 2.0, 5.0, 0.6
+# Memory in the last quarter of a soak beside that in its second, when caches are full.
+MOST_GROWTH = 1.1
+LANDED_AT_ONCE = 10_000
 MIB = 2**20
 
 Statement = tuple[str, dict[str, Any]]
@@ -93,10 +99,52 @@ class Round:
         return found
 
 
+@dataclass(frozen=True)
+class Memory:
+    """MiB that the server had in memory: after the rounds, then all along the soak."""
+
+    samples: list[float]
+
+    @contextmanager
+    def sampled(self, server: psutil.Process) -> Iterator[None]:
+        """Take samples meanwhile."""
+        over = threading.Event()
+
+        def sample() -> None:
+            while not over.wait(1):
+                self.samples.append(_memory(server))
+
+        thread = threading.Thread(target=sample)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def quarters(self) -> list[float]:
+        """The medians of the soak's quarters; none where it was too short for them."""
+        soak = self.samples[1:]
+        length = len(soak) // 4
+        return [
+            statistics.median(soak[n * length : (n + 1) * length]) for n in range(4 * (length > 0))
+        ]
+
+    def missed(self) -> list[str]:
+        quarters = self.quarters()
+        if not quarters or quarters[3] <= quarters[1] * MOST_GROWTH:
+            return []
+        growth = quarters[3] / quarters[1]
+        return [f"memory: {growth:.2f} times in the soak, at most {MOST_GROWTH}"]
+
+
 def main() -> int:
     options = _options()
     # A process that is killed leaves its keys behind, so they are made for as short as can be.
     settings = Settings(home=options.home)
+    if options.messages and not settings.published_path.exists():
+        _command(settings, "demo", f"--messages={options.messages}", f"--days={options.days}")
+        _command(settings, "run")
     with ExitStack() as stack:
         snapshot = stack.enter_context(Snapshots(settings).current())
         questions = _questions(snapshot, options.days, random.Random(options.seed))
@@ -110,12 +158,13 @@ def main() -> int:
         for clients in (int(text) for text in options.clients.split(",")):
             inside = _in_process(snapshot, statements, clients, options.seconds)
             rounds.append(Round(clients, inside, _over_http(asked, url, clients, options.seconds)))
-        memory = [_memory(server)]
-        soak = None
+        soak, memory = None, Memory([_memory(server)])
         if options.soak:
-            soak = _over_http(asked, url, 8, 24 * 3600, options.soak)
-            memory.append(_memory(server))
-    missed = [bar for one in rounds for bar in one.missed()]
+            with memory.sampled(server):
+                soak = _over_http(asked, url, 8, 24 * 3600, options.soak)
+    missed = [bar for one in rounds for bar in one.missed()] + memory.missed()
+    if soak and soak.failures:
+        missed.append(f"soak: {soak.failures} errors")
     _print(options, rounds, missed, memory, soak)
     return 1 if missed and options.strict else 0
 
@@ -123,6 +172,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--home", type=Path, default=Path("var"), help="MSGMETRICS_HOME")
+    parser.add_argument("--messages", type=int, default=0, help="of the warehouse to be made")
     parser.add_argument("--clients", default="1,8,64", help="numbers of clients")
     parser.add_argument("--seconds", type=float, default=15, help="for each number and way")
     parser.add_argument("--days", type=int, default=90, help="length of the periods asked")
@@ -172,7 +222,7 @@ def _statement(snapshot: Snapshot, account: str, body: dict[str, Any]) -> Statem
     question = read_question(body, QUERY_ROUTE)
     period = requested_period(question.since, question.until, as_of=snapshot.as_of)
     planned = plan(question, snapshot.tables, period=period, accounts=[account])
-    return planned.statement.sql(dialect="duckdb"), dict(planned.parameters)
+    return planned.ready().sql, dict(planned.parameters)
 
 
 # --------------------------------------------------------------------------- the ways of asking
@@ -199,8 +249,7 @@ def _in_process(
         worker.start()
     for worker in workers:
         worker.join()
-    percentiles = statistics.quantiles(times, n=100)
-    return Figures(len(times), 0, percentiles[49], percentiles[98], round(len(times) / seconds, 1))
+    return _figures(times, 0, seconds)
 
 
 def _over_http(
@@ -208,28 +257,31 @@ def _over_http(
 ) -> Figures:
     """So many of locust's users."""
     with tempfile.TemporaryDirectory() as folder:
-        questions = Path(folder) / "questions.json"
+        questions, times = Path(folder) / "questions.json", Path(folder) / "times.json"
         questions.write_text(json.dumps(asked), "utf-8")
         subprocess.run(
             [
                 sys.executable, "-m", "locust", "-f", str(USERS), "--headless", "--only-summary",
                 "-u", str(clients), "-r", str(clients), "-t", f"{seconds:.0f}s", "--host", url,
-                "--csv", str(Path(folder) / "load"), "--exit-code-on-error", "0",
+                "--exit-code-on-error", "0",
             ],
             env=os.environ
-            | {"LOAD_QUESTIONS": str(questions), "LOAD_REQUESTS": str(most_requests)},
+            | {
+                "LOAD_QUESTIONS": str(questions),
+                "LOAD_REQUESTS": str(most_requests),
+                "LOAD_TIMES": str(times),
+            },
             check=True,
             capture_output=True,
         )  # fmt: skip
-        with (Path(folder) / "load_stats.csv").open(newline="", encoding="utf-8") as file:
-            (row,) = [row for row in csv.DictReader(file) if row["Name"] == "Aggregated"]
-    return Figures(
-        int(row["Request Count"]),
-        int(row["Failure Count"]),
-        float(row["50%"]),
-        float(row["99%"]),
-        round(float(row["Requests/s"]), 1),
-    )
+        told = json.loads(times.read_text("utf-8"))
+    return _figures(told["milliseconds"], told["failures"], told["seconds"])
+
+
+def _figures(milliseconds: list[float], failures: int, seconds: float) -> Figures:
+    percentiles = statistics.quantiles(milliseconds, n=100)
+    per_second = round(len(milliseconds) / seconds, 1)
+    return Figures(len(milliseconds), failures, percentiles[49], percentiles[98], per_second)
 
 
 # ------------------------------------------------------------------------------------ the place
@@ -283,17 +335,17 @@ def _server(settings: Settings, workers: int) -> Iterator[tuple[str, psutil.Proc
 
 @contextmanager
 def _passes(settings: Settings) -> Iterator[None]:
-    """Passes of the pipeline, one after the other."""
+    """Passes of the pipeline, one after the other, each with something to do."""
     over = threading.Event()
+    failed: list[BaseException] = []
 
     def run() -> None:
-        while not over.is_set():
-            subprocess.run(
-                [sys.executable, "-m", "msgmetrics.cli", "run"],
-                env=os.environ | {"MSGMETRICS_HOME": str(settings.home.absolute())},
-                capture_output=True,
-                check=True,
-            )
+        try:
+            while not over.is_set():
+                _land(settings)
+                _command(settings, "run")
+        except BaseException as error:
+            failed.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -302,6 +354,51 @@ def _passes(settings: Settings) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+    if failed:
+        raise failed[0]
+
+
+def _land(settings: Settings) -> None:
+    """Drop delivered messages of the last day, and their events, into the landing zone."""
+    batch, now, chance = str(ULID()), datetime.now(UTC), random.Random()
+    records: dict[str, list[dict[str, Any]]] = {"messages": [], "events": []}
+    for number in range(LANDED_AT_ONCE):
+        message_id = f"load-{batch}-{number}"
+        sent_at = now - timedelta(seconds=chance.randrange(60, 86400))
+        records["messages"].append(
+            {
+                "message_id": message_id,
+                "account_key": f"ACC{chance.randrange(1, 100):05d}",
+                "direction": "OUTBOUND",
+                "channel_code": chance.choice(["SMS", "EMAIL", "WHATSAPP"]),
+                "sent_at": sent_at.isoformat(),
+                "sender": "load",
+                "recipient": "nobody",
+            }
+        )
+        records["events"].append(
+            {
+                "event_id": f"{message_id}-d",
+                "message_id": message_id,
+                "event_type": "DELIVERED",
+                "occurred_at": (sent_at + timedelta(seconds=3)).isoformat(),
+            }
+        )
+    for stream, lines in records.items():
+        path = settings.landing_path / stream / f"load-{batch}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".draft")
+        draft.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+        draft.replace(path)
+
+
+def _command(settings: Settings, *words: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "msgmetrics.cli", *words],
+        env=os.environ | {"MSGMETRICS_HOME": str(settings.home.absolute())},
+        capture_output=True,
+        check=True,
+    )
 
 
 def _memory(server: psutil.Process) -> float:
@@ -314,14 +411,14 @@ def _print(
     options: argparse.Namespace,
     rounds: list[Round],
     missed: list[str],
-    memory: list[float],
+    memory: Memory,
     soak: Figures | None,
 ) -> None:
     if options.json:
         told = {
             "rounds": [asdict(one) | {"ratios": one.ratios()} for one in rounds],
             "missed": missed,
-            "memory_mib": memory,
+            "memory_mib": memory.samples[:1] + memory.quarters(),
             "soak": soak and asdict(soak),
         }
         print(json.dumps(told, indent=2))
@@ -338,9 +435,10 @@ def _print(
             f"         HTTP / in process: p50 {ratios['p50']:.2f}, p99 {ratios['p99']:.2f}, "
             f"throughput {ratios['throughput']:.2f}"
         )
-    print("memory of the server, MiB: " + " -> ".join(f"{size:.0f}" for size in memory))
+    shown = memory.samples[:1] + memory.quarters()
+    print("memory of the server, MiB: " + " -> ".join(f"{size:.0f}" for size in shown))
     if soak:
-        print(f"soak: {soak.requests} requests, {soak.failures} errors")
+        print(f"soak: {soak.requests} requests, {soak.failures} errors; memory by its quarters")
     print("missed: " + "; ".join(missed) if missed else "every bar is held")
 
 

@@ -1,14 +1,19 @@
 """Users of the load test, for locust: each asks one question after the other, without a pause.
 
 What they ask is in the file that LOAD_QUESTIONS names; they stop after LOAD_REQUESTS requests if
-that is not 0. `load.py` starts locust with both.
+that is not 0, and then each question has a period of its own. How long every request took is
+written to LOAD_TIMES: locust itself tells whole milliseconds only. `load.py` starts locust with all
+three.
 """
 
 import itertools
 import json
 import os
 import random
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import gevent
 from locust import FastHttpUser, constant, events, task
@@ -16,19 +21,33 @@ from locust.env import Environment
 
 ASKED = json.loads(Path(os.environ["LOAD_QUESTIONS"]).read_text("utf-8"))
 MOST_REQUESTS = int(os.environ["LOAD_REQUESTS"])
+TIMES = Path(os.environ["LOAD_TIMES"])
 
 _users = itertools.count(1)
-_requests = itertools.count(1)
+_milliseconds: list[float] = []
+_failures: list[str] = []
+_ends: list[float] = []
 
 
 @events.init.add_listener
-def stop_after_enough(environment: Environment, **_: object) -> None:
-    def count(**_: object) -> None:
-        if next(_requests) == MOST_REQUESTS and environment.runner is not None:
+def count_requests(environment: Environment, **_: object) -> None:
+    def count(response_time: float, exception: BaseException | None, **_: object) -> None:
+        _milliseconds.append(response_time)
+        _ends.append(time.perf_counter())
+        if exception is not None:
+            _failures.append(type(exception).__name__)
+        if len(_milliseconds) == MOST_REQUESTS and environment.runner is not None:
             # Not from here: the user that is counting is one of those that are to end.
             gevent.spawn(environment.runner.quit)
 
     environment.events.request.add_listener(count)
+
+
+@events.quitting.add_listener
+def write_times(**_: object) -> None:
+    seconds = _ends[-1] - _ends[0] + _milliseconds[0] / 1000 if _ends else 0
+    told = {"milliseconds": _milliseconds, "failures": len(_failures), "seconds": seconds}
+    TIMES.write_text(json.dumps(told), "utf-8")
 
 
 class Dashboard(FastHttpUser):
@@ -44,7 +63,14 @@ class Dashboard(FastHttpUser):
         asked = self.chance.choice(ASKED)
         self.client.post(
             "/v1/metrics/query",
-            json=asked["body"],
+            json=self.varied(asked["body"]) if MOST_REQUESTS else asked["body"],
             headers={"Authorization": f"Bearer {asked['key']}"},
             name="query",
         )
+
+    def varied(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The question with another start, as no two dashboards are opened at one moment."""
+        filters = body["filterBy"]
+        since = datetime.fromisoformat(filters["sentSince"])
+        since += timedelta(hours=self.chance.randrange(-1000, 24))
+        return body | {"filterBy": filters | {"sentSince": since.isoformat()}}

@@ -7,6 +7,7 @@
     errors.py          every error that an answer can be, and its shape on the wire
     auth.py            who asks: API key, rate limit, scope
     rate_limit.py      requests a second of one key, over all worker processes
+    turns.py           how many requests of an account are worked on at once
     snapshots.py       opens published files read-only, follows publication, account rights
     cursors.py         signed page cursors
     parameters.py      reads query strings and timestamps, collects violations

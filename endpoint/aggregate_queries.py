@@ -32,6 +32,7 @@ from endpoint.errors import (
 from endpoint.parameters import QueryString
 from endpoint.planning.question import (
     AGGREGATE_ROUTE,
+    MOST_VIOLATIONS,
     WHOLE_BODY,
     InvalidQuestionError,
     read_question,
@@ -45,8 +46,9 @@ QUERY_PATH = "/metrics/1/query-aggregate-data"
 REQUEST_PATH = "/metrics/1/requests/{requestId}"
 RESULT_PATH = "/metrics/1/requests/{requestId}/result"
 
-# What one account may have waiting, so that nobody's requests keep everybody else's from ending.
-MOST_IN_PROGRESS = 1000
+# What one account may have waiting, for its answer or its callback: nobody fills the disk or the
+# queue with what cannot be got rid of.
+MOST_OPEN = 1000
 _RETRY_SECONDS = 10
 _PIECE_BYTES = 64 * 1024
 _HEADERS = {"Cache-Control": "no-store"}
@@ -64,7 +66,7 @@ class AggregateQueries:
 
     def check_backlog(self, key: ApiKey) -> None:
         """Raise ApiError 429 where the key's account has too many requests waiting."""
-        if self._ledger.in_progress(key.account_key) >= MOST_IN_PROGRESS:
+        if self._ledger.open_of(key.account_key) >= MOST_OPEN:
             raise rate_limited(_RETRY_SECONDS)
 
     def accept(self, request: Request, body: bytes | UnusableBodyError, key: ApiKey) -> Response:
@@ -119,6 +121,7 @@ class AggregateQueries:
         if not isinstance(asked, dict):
             raise invalid_input([*found, violation(WHOLE_BODY, "must be an object")])
         found += self._url_violations(asked)
+        unlisted = 0
         if "request" not in asked:
             found.append(violation("request", "is required"))
         else:
@@ -126,13 +129,15 @@ class AggregateQueries:
                 read_question(asked["request"], AGGREGATE_ROUTE, prefix="request")
             except InvalidQuestionError as error:
                 found += violations_of(error)
+                unlisted = error.unlisted
+        unknown = [name for name in asked if name not in ("callbackUrl", "request")]
         found += [
             violation(name.encode("utf-8", "backslashreplace").decode(), "is not known here")
-            for name in asked
-            if name not in ("callbackUrl", "request")
+            for name in unknown[:MOST_VIOLATIONS]
         ]
+        unlisted += len(unknown[MOST_VIOLATIONS:])
         if found:
-            raise invalid_input(found)
+            raise invalid_input(found, unlisted=unlisted)
         return asked["callbackUrl"], to_json(asked["request"]).decode()
 
     def _url_violations(self, asked: dict[str, Any]) -> list[Violation]:

@@ -5,15 +5,14 @@ Nothing is decided here. A new family of routes is a module of its own, its rout
 
 import gc
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request, Security
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -38,25 +37,10 @@ from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import to_json
 from endpoint.request_log import RequestLog, configure_logging
 from endpoint.snapshots import NothingPublishedError, Snapshots
+from endpoint.turns import Turns, TurnsGivenBack
 from msgmetrics import settings as environment
 from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
-
-# The key itself is judged by the gate; this only tells the documentation that there is one.
-_BEARER = Security(
-    HTTPBearer(
-        auto_error=False,
-        description="API key with scope metrics:read below /v1, metrics:manage below /metrics/1",
-    )
-)
-_APP = Security(
-    APIKeyHeader(
-        name="Authorization",
-        scheme_name="App",
-        auto_error=False,
-        description="the word App, a blank, and an API key with scope metrics:manage",
-    )
-)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -71,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     secret_path = settings.endpoint_dir / "secret"
     fixed_buckets = FixedBuckets(snapshots, Cursors(secret_path))
     queries = AggregateQueries(settings, snapshots)
+    turns = Turns()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -92,23 +77,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
+    app.state.turns = turns
+    app.add_middleware(TurnsGivenBack)
     app.add_middleware(RequestLog)
     _add_error_handlers(app)
     _add_health_routes(app, snapshots)
     _add_service_metrics(app, settings.service_metrics)
-    _add_query_routes(app, gate, MetricsQuery(snapshots))
-    _add_aggregate_routes(app, gate, queries)
+    _add_query_routes(app, gate, turns, MetricsQuery(snapshots))
+    _add_aggregate_routes(app, gate, turns, queries)
     for route in ROUTES:
         app.add_api_route(
             route.path,
-            _fixed_buckets_endpoint(route, gate, fixed_buckets),
+            _fixed_buckets_endpoint(route, gate, turns, fixed_buckets),
             methods=["GET"],
             summary=route.title,
             operation_id=f"get_{route.name}",
             responses=documentation.FIXED_BUCKETS_RESPONSES,
             response_class=Response,
-            openapi_extra={"parameters": documentation.fixed_buckets_parameters(route)},
-            dependencies=[_BEARER],
+            openapi_extra={"parameters": documentation.fixed_buckets_parameters(route)}
+            | documentation.BEARER,
             tags=["fixed time buckets"],
         )
     app.openapi = partial(_openapi, app)
@@ -116,31 +103,34 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the schemas of bodies that no route's signature shows."""
+    """The OpenAPI document, with the bodies and keys that no route's signature shows."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
         )
         document["components"]["schemas"].update(documentation.body_schemas())
+        document["components"]["securitySchemes"] = documentation.SECURITY_SCHEMES
         app.openapi_schema = document
     return app.openapi_schema
 
 
 def _fixed_buckets_endpoint(
-    route: Route, gate: Gate, fixed_buckets: FixedBuckets
-) -> Callable[[Request], Response]:
-    def endpoint(request: Request) -> Response:
-        key = gate.admit(request, scope="metrics:read")
-        return fixed_buckets.answer(route, request, key)
+    route: Route, gate: Gate, turns: Turns, fixed_buckets: FixedBuckets
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        key = await run_in_threadpool(gate.admit, request, scope="metrics:read")
+        await turns.take(request, key.account_key)
+        return await turns.run(fixed_buckets.answer, route, request, key)
 
     return endpoint
 
 
-def _add_query_routes(app: FastAPI, gate: Gate, metrics_query: MetricsQuery) -> None:
+def _add_query_routes(app: FastAPI, gate: Gate, turns: Turns, metrics_query: MetricsQuery) -> None:
     async def query(request: Request) -> Response:
         key = await run_in_threadpool(gate.admit, request, scope="metrics:read")
+        await turns.take(request, key.account_key)
         body = await read_body(request)
-        return await run_in_threadpool(metrics_query.answer, request, body, key)
+        return await turns.run(metrics_query.answer, request, body, key)
 
     def catalog(request: Request) -> Response:
         gate.admit(request, scope="metrics:read")
@@ -158,8 +148,8 @@ def _add_query_routes(app: FastAPI, gate: Gate, metrics_query: MetricsQuery) -> 
             "requestBody": documentation.body_of(
                 "ExtendedQuestionBody", documentation.QUERY_EXAMPLES
             )
-        },
-        dependencies=[_BEARER],
+        }
+        | documentation.BEARER,
         tags=["any question"],
     )
     app.add_api_route(
@@ -170,12 +160,14 @@ def _add_query_routes(app: FastAPI, gate: Gate, metrics_query: MetricsQuery) -> 
         operation_id="get_catalog",
         responses=documentation.CATALOG_RESPONSES,
         response_class=Response,
-        dependencies=[_BEARER],
+        openapi_extra=documentation.BEARER,
         tags=["any question"],
     )
 
 
-def _add_aggregate_routes(app: FastAPI, gate: Gate, queries: AggregateQueries) -> None:
+def _add_aggregate_routes(
+    app: FastAPI, gate: Gate, turns: Turns, queries: AggregateQueries
+) -> None:
     def admit(request: Request) -> ApiKey:
         return gate.admit(request, scope="metrics:manage", schemes=("App", "Bearer"))
 
@@ -186,7 +178,9 @@ def _add_aggregate_routes(app: FastAPI, gate: Gate, queries: AggregateQueries) -
 
     async def query_aggregate_data(request: Request) -> Response:
         key = await run_in_threadpool(admit_with_backlog, request)
+        await turns.take(request, key.account_key)
         body = await read_body(request)
+        # No question is put to the data here, but a name may take its time to resolve.
         return await run_in_threadpool(queries.accept, request, body, key)
 
     def status(request: Request) -> Response:
@@ -210,8 +204,8 @@ def _add_aggregate_routes(app: FastAPI, gate: Gate, queries: AggregateQueries) -
             "requestBody": documentation.body_of(
                 "AggregateRequest", documentation.AGGREGATE_EXAMPLES
             )
-        },
-        dependencies=[_APP, _BEARER],
+        }
+        | documentation.APP_OR_BEARER,
         tags=["aggregated data"],
     )
     for path, endpoint, summary, operation_id, responses in (
@@ -228,8 +222,8 @@ def _add_aggregate_routes(app: FastAPI, gate: Gate, queries: AggregateQueries) -
             operation_id=operation_id,
             responses=responses,
             response_class=Response,
-            openapi_extra={"parameters": [documentation.REQUEST_ID_PARAMETER]},
-            dependencies=[_APP, _BEARER],
+            openapi_extra={"parameters": [documentation.REQUEST_ID_PARAMETER]}
+            | documentation.APP_OR_BEARER,
             tags=["aggregated data"],
         )
 
@@ -243,8 +237,8 @@ def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
         responses=documentation.HEALTH_RESPONSES,
         response_class=Response,
     )
-    def healthz() -> Response:
-        """The process answers."""
+    async def healthz() -> Response:
+        """The process answers; no thread is needed for it, as all may be at work."""
         return Response(to_json({"status": "ok"}), media_type="application/json")
 
     @app.get(

@@ -16,14 +16,14 @@ from endpoint.planning.time_zones import Offsets
 from endpoint.snapshots import Snapshot
 
 MAX_ROWS = 1_000_000
-_MOST_VALUES_KEPT = 100
+_MOST_BYTES_KEPT = 4000
 
 
 def accounts_of(question: Question, now: Snapshot, account_key: str) -> list[str]:
     """The accounts that a question of an account counts; rights are those of the snapshot `now`."""
     visible = now.family(account_key)
-    if not question.account_keys and not question.include_subaccounts:
-        return [account_key]
+    if not question.account_keys:
+        return visible if question.include_subaccounts else [account_key]
     with now.cursor() as connection:
         found = accounts_asked(connection, question, own=account_key, visible=visible)
     return found if found is not None else visible
@@ -45,9 +45,10 @@ def ask(
         accounts=sorted(accounts),
         empty_rate=empty_rate,
         offsets=offsets,
+        most_rows=MAX_ROWS,
     )
-    # Long lists would fill the memory with what is hardly asked twice.
-    is_short = key.values <= _MOST_VALUES_KEPT
-    planned = snapshot.planned(key) if is_short else key.plan(snapshot.tables)
+    # Long lists and texts would fill the memory with what is hardly asked twice.
+    is_short = key.size <= _MOST_BYTES_KEPT
+    planned = snapshot.planned(key) if is_short else key.ready(snapshot.tables)
     with snapshot.cursor() as connection:
-        return run(connection, planned, most_rows=MAX_ROWS)
+        return run(connection, planned)

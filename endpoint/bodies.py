@@ -3,12 +3,14 @@
 What the members of a body mean is said elsewhere.
 """
 
+import asyncio
 import json
 from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
+BODY_SECONDS = 30.0
 
 
 class UnusableBodyError(Exception):
@@ -20,16 +22,22 @@ class UnusableBodyError(Exception):
 
 
 async def read_body(request: Request) -> bytes | UnusableBodyError:
-    """The bytes of a body; at most the limit is read, and what is too long is told, not raised."""
+    """The bytes of a body; at most the limit is read, and not for longer than half a minute.
+
+    What is too long or too late is told, not raised.
+    """
     parts, size = [], 0
     try:
-        async for part in request.stream():
-            parts.append(part)
-            size += len(part)
-            if size > MAX_BODY_BYTES:
-                return UnusableBodyError(f"must not be longer than {MAX_BODY_BYTES:,} bytes")
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                parts.append(part)
+                size += len(part)
+                if size > MAX_BODY_BYTES:
+                    return UnusableBodyError(f"must not be longer than {MAX_BODY_BYTES:,} bytes")
     except ClientDisconnect:
         return UnusableBodyError("must arrive whole")
+    except TimeoutError:
+        return UnusableBodyError(f"must arrive whole within {BODY_SECONDS:.0f} seconds")
     return b"".join(parts)
 
 

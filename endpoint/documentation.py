@@ -411,3 +411,22 @@ def _choice(allowed: Any) -> dict[str, Any]:
 
 def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+# The gate judges keys. Were these dependencies of the routes, the framework would resolve them at
+# every request, for the document alone.
+SECURITY_SCHEMES = {
+    "HTTPBearer": {
+        "type": "http",
+        "description": "API key with scope metrics:read below /v1, metrics:manage below /metrics/1",
+        "scheme": "bearer",
+    },
+    "App": {
+        "type": "apiKey",
+        "description": "the word App, a blank, and an API key with scope metrics:manage",
+        "in": "header",
+        "name": "Authorization",
+    },
+}
+BEARER: dict[str, Any] = {"security": [{"HTTPBearer": []}]}
+APP_OR_BEARER: dict[str, Any] = {"security": [{"App": []}, {"HTTPBearer": []}]}

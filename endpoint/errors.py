@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from endpoint.planning.answer import TooManyRowsError
-from endpoint.planning.question import InvalidQuestionError
+from endpoint.planning.question import MOST_VIOLATIONS, InvalidQuestionError
 from endpoint.rendering import to_json
 
 
@@ -43,14 +43,11 @@ def violation(parameter: str, problem: str) -> Violation:
     return {"parameter": parameter[:100], "problem": problem}
 
 
-# What is wrong with ten thousand list entries need not be read entry by entry.
-_MOST_VIOLATIONS = 1000
-
-
-def invalid_input(violations: list[Violation], status: int = 400) -> ApiError:
-    told = violations[:_MOST_VIOLATIONS]
-    if len(violations) > len(told):
-        rest = len(violations) - len(told)
+def invalid_input(violations: list[Violation], status: int = 400, *, unlisted: int = 0) -> ApiError:
+    """unlisted: how many violations there are besides."""
+    told = violations[:MOST_VIOLATIONS]
+    rest = unlisted + len(violations) - len(told)
+    if rest:
         told = [*told, {"parameter": "", "problem": f"{rest:,} more violations are not listed"}]
     return ApiError(status, "INVALID_INPUT", "invalid input", {"violations": told})
 

@@ -48,6 +48,8 @@ CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
 FORMATS = (JSON, CSV, PARQUET, ARROW)
+# What is meant by those who take anything of a kind.
+_OF_RANGES = {"*/*": JSON, "application/*": JSON, "text/*": CSV}
 
 # Longer answers are sent while they are made.
 _ROWS_AT_ONCE = 20_000
@@ -101,15 +103,16 @@ class MetricsQuery:
 def _read(request: Request, body: bytes | UnusableBodyError) -> Question:
     given = QueryString(request.scope["query_string"], ())
     found = list(given.violations)
-    question = None
+    question, unlisted = None, 0
     try:
         question = read_question(read_json(body), QUERY_ROUTE)
     except UnusableBodyError as error:
         found.append(violation(WHOLE_BODY, error.problem))
     except InvalidQuestionError as error:
         found += violations_of(error)
+        unlisted = error.unlisted
     if found or question is None:
-        raise invalid_input(found)
+        raise invalid_input(found, unlisted=unlisted)
     return question
 
 
@@ -135,6 +138,7 @@ def preferred_format(accept: list[str]) -> str:
             weighed = float(weight)
         except ValueError:
             continue
+        name = _OF_RANGES.get(name, name)
         if name in FORMATS and liked < weighed <= 1:
             best, liked = name, weighed
     return best

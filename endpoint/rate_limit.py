@@ -12,6 +12,8 @@ from pathlib import Path
 
 import structlog
 
+from msgmetrics.sqlite_files import open_shared
+
 _WINDOW_NS = 1_000_000_000
 
 _SCHEMA = """
@@ -41,9 +43,12 @@ class RateLimiter:
         with self._lock:
             try:
                 if self._database is None:
-                    self._database = _open(self._path)
+                    # What a power cut loses here is one second of counting.
+                    self._database = open_shared(
+                        self._path, _SCHEMA, wait_seconds=5, synchronous="off"
+                    )
                 return self._admit(self._database, key_id)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 # A limiter that cannot count must not take the service down with it.
                 self._database = None
                 _log.warning("rate limit not counted", reason=type(error).__name__)
@@ -71,13 +76,3 @@ class RateLimiter:
             return None
         finally:
             database.execute("commit")
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
-    # What a power cut loses here is one second of counting.
-    database.execute("pragma journal_mode = wal")
-    database.execute("pragma synchronous = off")
-    database.execute(_SCHEMA)
-    return database

@@ -29,6 +29,8 @@ def serve(host: str, port: int, workers: int = 1) -> None:
         port=port,
         workers=workers,
         access_log=False,
+        # There are none here, and what would refuse them knows no request ids.
+        ws="none",
         log_config=SERVER_LOGGING,
         server_header=False,
         timeout_graceful_shutdown=10,

@@ -22,7 +22,7 @@ import structlog
 
 from endpoint import service_metrics
 from endpoint.planning.accounts import with_descendants
-from endpoint.planning.planner import Plan, PlanKey, Table, read_tables
+from endpoint.planning.planner import PlanKey, ReadyPlan, Table, read_tables
 from msgmetrics.published_tables import tables_as_of
 from msgmetrics.settings import Settings
 
@@ -110,9 +110,9 @@ class Snapshot:
             return read_tables(cursor)
 
     @cached_property
-    def planned(self) -> Callable[[PlanKey], Plan]:
+    def planned(self) -> Callable[[PlanKey], ReadyPlan]:
         """Plans over this file; those that were asked for last are kept, as making one is slow."""
-        return lru_cache(maxsize=_KEPT_PLANS)(lambda key: key.plan(self.tables))
+        return lru_cache(maxsize=_KEPT_PLANS)(lambda key: key.ready(self.tables))
 
     @cached_property
     def first_hour(self) -> datetime:

@@ -12,7 +12,7 @@ import sqlite3
 import string
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from ulid import ULID
 
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
+from msgmetrics.sqlite_files import open_shared
 
 SCOPES = ("metrics:read", "metrics:manage")
 
@@ -156,11 +157,7 @@ class KeyStore:
         """A connection of this thread that stays open; each statement sees the latest commit."""
         kept = getattr(self._of_thread, "reader", None)
         if kept is None or kept[1] != self._file():
-            with self._open():
-                pass
-            database = sqlite3.connect(
-                self._path, timeout=10, isolation_level=None, check_same_thread=False
-            )
+            database = self._connect()
             kept = self._of_thread.reader = (database, self._file())
         return kept[0]
 
@@ -174,19 +171,11 @@ class KeyStore:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        if not self._path.exists():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self._path, timeout=10, isolation_level=None)
-        try:
-            if not database.execute("pragma table_info(keys)").fetchall():
-                # Another process may be setting the file up at this moment; the journal mode is
-                # a property of the file, so it is enough that one of the two gets it set.
-                with suppress(sqlite3.OperationalError):
-                    database.execute("pragma journal_mode = wal")
-                database.execute(_SCHEMA)
+        with closing(self._connect()) as database:
             yield database
-        finally:
-            database.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        return open_shared(self._path, _SCHEMA, wait_seconds=10)
 
 
 def _checked_scopes(scopes: Iterable[str]) -> list[str]:

@@ -132,7 +132,7 @@ def query(
         if explain:
             print(planned.explain())
             return
-        answer = run(connection, planned)
+        answer = run(connection, planned.ready())
     _print(answer, snapshot_id, as_of, csv=csv, parquet=parquet, as_json=as_json)
 
 

@@ -25,7 +25,11 @@ _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
 _Address = IPv4Address | IPv6Address
 
 # The system's resolver knows no time-out of its own.
-_resolver = ThreadPoolExecutor(8, thread_name_prefix="resolve")
+# Of names that nobody answers for many can be asked; calls must not wait behind those of requests.
+_resolvers = {
+    use: ThreadPoolExecutor(threads, thread_name_prefix=f"resolve-{use}")
+    for use, threads in (("requests", 8), ("calls", 32))
+}
 
 
 class RefusedAddressError(Exception):
@@ -102,12 +106,23 @@ def target_of(url: str) -> Target:
         raise RefusedAddressError("must be a URL, such as https://example.com/path") from None
     if parsed.scheme not in _DEFAULT_PORTS or not host:
         raise RefusedAddressError("must be an http or https URL with a host")
+    if not (_NAME.fullmatch(host) or _is_address(host)):
+        raise RefusedAddressError("must have a host that is a name or an address")
     if parsed.userinfo:
         raise RefusedAddressError("must not hold a user name or password")
     port = _DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port
     if not 0 < port < 2**16:
         raise RefusedAddressError("must have a port from 1 to 65535, or none")
     return Target(parsed.scheme, host, port, parsed.raw_path)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    # A zone is one of this machine's own links.
+    return "%" not in host
 
 
 def refuse_at_once(target: Target, allowed: AllowedTargets) -> None:
@@ -118,23 +133,23 @@ def refuse_at_once(target: Target, allowed: AllowedTargets) -> None:
     if target.host == "localhost" and not allowed.allow_name(target.host, target.port):
         raise RefusedAddressError(_REFUSED)
     try:
-        addresses = _resolve(target, seconds=1)
+        addresses = _resolve(target, "requests", seconds=1)
     except (OSError, TimeoutError):
         return
     for address in addresses:
         _judge(address, target, allowed)
 
 
-def address_to_call(target: Target, allowed: AllowedTargets, *, seconds: float) -> str:
-    """An address of the host to connect to. All that it has are judged.
+def addresses_to_call(target: Target, allowed: AllowedTargets, *, seconds: float) -> list[str]:
+    """The addresses of the host to connect to, the best first. All are judged.
 
     Raises RefusedAddressError where one may not be called, OSError or TimeoutError where the name
     does not resolve in time.
     """
-    addresses = _resolve(target, seconds=seconds)
+    addresses = _resolve(target, "calls", seconds=seconds)
     for address in addresses:
         _judge(address, target, allowed)
-    return str(addresses[0])
+    return list(dict.fromkeys(map(str, addresses)))
 
 
 _REFUSED = "must not lead to a loopback, private, link-local or other internal address"
@@ -174,10 +189,15 @@ def _meant(address: _Address) -> _Address:
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else address)
 
 
-def _resolve(target: Target, *, seconds: float) -> list[_Address]:
-    lookup = _resolver.submit(socket.getaddrinfo, target.host, target.port, type=socket.SOCK_STREAM)
+def _resolve(target: Target, use: str, *, seconds: float) -> list[_Address]:
+    lookup = _resolvers[use].submit(
+        socket.getaddrinfo, target.host, target.port, type=socket.SOCK_STREAM
+    )
     try:
         found = lookup.result(seconds)
     except UnicodeError:
         raise OSError("not a name") from None
+    except TimeoutError:
+        lookup.cancel()
+        raise
     return [ipaddress.ip_address(entry[4][0].partition("%")[0]) for entry in found]

@@ -5,7 +5,7 @@ When a callback is tried, and how often, is the worker's affair.
 
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from endpoint.asynchronous.addresses import (
     AllowedTargets,
     RefusedAddressError,
     Target,
-    address_to_call,
+    addresses_to_call,
     target_of,
 )
 
@@ -37,8 +37,8 @@ def call(url: str, body: Path, allowed: AllowedTargets) -> int:
     deadline = time.monotonic() + CALL_SECONDS
     try:
         target = target_of(url)
-        address = address_to_call(target, allowed, seconds=CALL_SECONDS)
-        return _post(target, address, body, deadline)
+        addresses = addresses_to_call(target, allowed, seconds=CALL_SECONDS)
+        return _post(target, addresses, body, deadline)
     except (
         RefusedAddressError,
         TimeoutError,
@@ -50,7 +50,7 @@ def call(url: str, body: Path, allowed: AllowedTargets) -> int:
         raise NoAnswerError(type(error).__name__) from None
 
 
-def _post(target: Target, address: str, body: Path, deadline: float) -> int:
+def _post(target: Target, addresses: Sequence[str], body: Path, deadline: float) -> int:
     tls = ssl.create_default_context(cafile=certifi.where())
     headers = [
         (b"Host", target.authority.encode()),
@@ -61,7 +61,7 @@ def _post(target: Target, address: str, body: Path, deadline: float) -> int:
     ]
     url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
     pool = httpcore.ConnectionPool(
-        ssl_context=tls, network_backend=_OneAddress(address, deadline), retries=0
+        ssl_context=tls, network_backend=_Addresses(addresses, deadline), retries=0
     )
     # Nothing of the answer is read but its status: a body may have no end.
     with pool, pool.stream("POST", url, headers=headers, content=_pieces(body)) as response:
@@ -74,15 +74,15 @@ def _pieces(body: Path) -> Iterator[bytes]:
             yield piece
 
 
-class _OneAddress(httpcore.NetworkBackend):
-    """Connects to one address, whatever the name, and has one deadline for all that is done.
+class _Addresses(httpcore.NetworkBackend):
+    """Connects to the first of some addresses that takes it, whatever the name.
 
-    The library's own time-outs are those of single reads and writes, so that a byte now and then
-    would keep a call up for ever.
+    There is one deadline for all that is done: the library's own time-outs are those of single
+    reads and writes, so that a byte now and then would keep a call up for ever.
     """
 
-    def __init__(self, address: str, deadline: float) -> None:
-        self._address = address
+    def __init__(self, addresses: Sequence[str], deadline: float) -> None:
+        self._addresses = addresses
         self._deadline = deadline
         self._beneath = httpcore.SyncBackend()
 
@@ -94,8 +94,16 @@ class _OneAddress(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        left = _left(self._deadline)
-        stream = self._beneath.connect_tcp(self._address, port, left, None, socket_options)
+        *others, last = self._addresses
+        for number, address in enumerate(others):
+            # One that does not answer must leave time for those after it.
+            share = _left(self._deadline) / (len(self._addresses) - number)
+            try:
+                stream = self._beneath.connect_tcp(address, port, share, None, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+            return _Stream(stream, self._deadline)
+        stream = self._beneath.connect_tcp(last, port, _left(self._deadline), None, socket_options)
         return _Stream(stream, self._deadline)
 
 

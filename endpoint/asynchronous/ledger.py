@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgmetrics.sqlite_files import open_shared
+
 IN_PROGRESS, SUCCESS, FAILED = "IN_PROGRESS", "SUCCESS", "FAILED"
 
 # How long the result can be fetched, and how long the request itself is known.
 RESULT_SECONDS = 24 * 3600
 KNOWN_SECONDS = 30 * 86400
+# A queue may bring a callback a moment before its time.
+_EARLY_SECONDS = 1
 
 _SCHEMA = """
     create table if not exists requests (
@@ -30,7 +34,6 @@ _SCHEMA = """
         status text not null default 'IN_PROGRESS',
         failure_message text,
         ended_at real,
-        claimed_by text,
         claims integer not null default 0,
         tries integer not null default 0,
         next_try_at real,
@@ -38,8 +41,8 @@ _SCHEMA = """
     );
     create index if not exists requests_open on requests (request_id)
         where status = 'IN_PROGRESS' or not callback_done;
-    create index if not exists requests_of_account on requests (account_key)
-        where status = 'IN_PROGRESS';
+    create index if not exists requests_open_of_account on requests (account_key)
+        where status = 'IN_PROGRESS' or not callback_done;
     create index if not exists requests_ended on requests (ended_at);
 """
 _COLUMNS = (
@@ -91,30 +94,37 @@ class Ledger:
                 (request_id, account_key, question, callback_url, snapshot_id, time.time()),
             )
 
-    def in_progress(self, account_key: str) -> int:
-        """How many requests of an account have not ended."""
+    def open_of(self, account_key: str) -> int:
+        """How many requests of an account have not ended or wait for their callback."""
         with self._open() as database:
             return database.execute(
-                "select count(*) from requests where account_key = ? and status = 'IN_PROGRESS'",
+                "select count(*) from requests where account_key = ?"
+                " and (status = 'IN_PROGRESS' or not callback_done)",
                 (account_key,),
             ).fetchone()[0]
 
     def find(self, request_id: str, account_key: str) -> AcceptedRequest | None:
         """The request of that id if it is this account's; else None, whether it exists or not."""
-        with self._open() as database:
-            row = database.execute(
-                f"select {_COLUMNS} from requests where request_id = ? and account_key = ?",
-                (request_id, account_key),
-            ).fetchone()
-        return None if row is None else AcceptedRequest(*row)
+        return self._one("request_id = ? and account_key = ?", (request_id, account_key))
 
-    def claim(self, request_id: str, claimant: str) -> AcceptedRequest | None:
-        """Begin to answer a request; None if it has ended or the same claimant has begun before."""
+    def to_answer(self, request_id: str) -> AcceptedRequest | None:
+        """A request that has not ended; else None."""
+        return self._one("request_id = ? and status = 'IN_PROGRESS'", (request_id,))
+
+    def claim(self, request_id: str) -> AcceptedRequest | None:
+        """Note that a request is begun to be answered; None if it has ended."""
         return self._changed(
-            "update requests set claimed_by = ?, claims = claims + 1 where request_id = ?"
-            " and status = 'IN_PROGRESS' and claimed_by is not ?",
-            (claimant, request_id, claimant),
-            request_id,
+            "update requests set claims = claims + 1"
+            " where request_id = ? and status = 'IN_PROGRESS'",
+            (request_id,),
+        )
+
+    def unclaim(self, request_id: str) -> None:
+        """Take back a claim: what it began did not end, and did not take its process with it."""
+        self._changed(
+            "update requests set claims = claims - 1"
+            " where request_id = ? and status = 'IN_PROGRESS'",
+            (request_id,),
         )
 
     def end(self, request_id: str, status: str, failure_message: str | None = None) -> bool:
@@ -124,19 +134,15 @@ class Ledger:
             "update requests set status = ?, failure_message = ?, ended_at = ?, next_try_at = ?"
             " where request_id = ? and status = 'IN_PROGRESS'",
             (status, failure_message, now, now, request_id),
-            request_id,
         )
         return ended is not None
 
     def to_call(self, request_id: str) -> AcceptedRequest | None:
-        """A request that has ended and whose callback is still to be sent; else None."""
-        with self._open() as database:
-            row = database.execute(
-                f"select {_COLUMNS} from requests where request_id = ?"
-                " and status <> 'IN_PROGRESS' and not callback_done",
-                (request_id,),
-            ).fetchone()
-        return None if row is None else AcceptedRequest(*row)
+        """A request that has ended and whose callback is due; else None."""
+        return self._one(
+            "request_id = ? and status <> 'IN_PROGRESS' and not callback_done and next_try_at <= ?",
+            (request_id, time.time() + _EARLY_SECONDS),
+        )
 
     def call_got_no_answer(self, request_id: str, next_try_at: float | None) -> None:
         """Count a try; None: it was the last one."""
@@ -170,6 +176,14 @@ class Ledger:
                 " where status <> 'IN_PROGRESS' and not callback_done order by next_try_at"
             ).fetchall()
 
+    def overdue_callbacks(self, seconds: float) -> list[str]:
+        """Ids of the requests whose callback has been due for so long."""
+        return [
+            request_id
+            for request_id, not_before in self.waiting_for_callbacks()
+            if not_before < time.time() - seconds
+        ]
+
     def forget(self) -> None:
         """Drop the requests that are no longer known to anybody."""
         with self._open() as database:
@@ -178,7 +192,14 @@ class Ledger:
                 (time.time() - KNOWN_SECONDS,),
             )
 
-    def _changed(self, sql: str, parameters: tuple, request_id: str) -> AcceptedRequest | None:
+    def _one(self, condition: str, parameters: tuple) -> AcceptedRequest | None:
+        with self._open() as database:
+            row = database.execute(
+                f"select {_COLUMNS} from requests where {condition}", parameters
+            ).fetchone()
+        return None if row is None else AcceptedRequest(*row)
+
+    def _changed(self, sql: str, parameters: tuple) -> AcceptedRequest | None:
         """The row after an update that is to change it, or None where the update did not."""
         with self._open() as database:
             row = database.execute(f"{sql} returning {_COLUMNS}", parameters).fetchone()
@@ -189,7 +210,8 @@ class Ledger:
         """The connection; whatever is done with it is one statement, and so one transaction."""
         with self._lock:
             if self._database is None:
-                self._database = _connect(self._path)
+                # What was answered with 201 is kept through a power cut as well.
+                self._database = open_shared(self._path, _SCHEMA, wait_seconds=30)
             yield self._database
 
     def close(self) -> None:
@@ -197,13 +219,3 @@ class Ledger:
             if self._database is not None:
                 self._database.close()
                 self._database = None
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-    database.execute("pragma journal_mode = wal")
-    # A request that was answered with 201 is kept through a power cut as well.
-    database.execute("pragma synchronous = full")
-    database.executescript(_SCHEMA)
-    return database

@@ -1,11 +1,14 @@
 """Bodies of results as files: written whole or not at all, dropped when their time is over."""
 
 import os
+import secrets
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from endpoint.asynchronous.ledger import RESULT_SECONDS
+
+_DRAFT = ".draft"
 
 
 class Results:
@@ -22,14 +25,24 @@ class Results:
         """Put a result there, or another in its place; when this returns no crash can lose it."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.path(request_id)
-        draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        draft = path.with_suffix(f".{secrets.token_hex(4)}{_DRAFT}")
+        try:
+            with draft.open("wb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except Exception:
+            # A disk that is full does not become any emptier by half a result.
+            draft.unlink(missing_ok=True)
+            raise
         _sync(self._folder)
+
+    def drop_drafts(self) -> None:
+        """Drop what killed processes have left half written; nobody may be writing."""
+        for path in self._folder.glob(f"*{_DRAFT}"):
+            path.unlink(missing_ok=True)
 
     def drop_old(self, still_needed: Iterable[str]) -> None:
         """Drop the results whose time is over, but for those of these requests."""

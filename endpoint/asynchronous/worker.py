@@ -13,20 +13,20 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import duckdb
 import structlog
 from huey import SqliteHuey
 from huey.consumer import Consumer
 from huey.serializer import SignedSerializer
-from ulid import ULID
 
 from endpoint import service_metrics
 from endpoint.asking import accounts_of, ask
 from endpoint.asynchronous.addresses import AllowedTargets
 from endpoint.asynchronous.callbacks import NoAnswerError, call
 from endpoint.asynchronous.ledger import FAILED, SUCCESS, AcceptedRequest, Ledger
+from endpoint.asynchronous.lines import Lines
 from endpoint.asynchronous.results import Results
 from endpoint.planning.answer import Answer, TooManyRowsError
 from endpoint.planning.periods import Period, requested_period
@@ -39,12 +39,17 @@ from msgmetrics.settings import Settings
 TRIES = 5
 # A request whose answering was begun so often and never ended is what ends the process.
 _MOST_CLAIMS = 5
+# An account has half of the threads that answer, and a quarter of those that call: whose questions
+# are large, or whose callbacks lead nowhere, leaves room for others.
 _ANSWERING_THREADS = 2
-_CALLING_THREADS = 8
+_CALLING_THREADS = 16
+_ANSWERS_OF_ONE_ACCOUNT = 1
+_CALLS_OF_ONE_ACCOUNT = 4
 _LOOK_SECONDS = 0.5
 _SWEEP_SECONDS = 5
 _TIDY_SECONDS = 600
 _STOP_SECONDS = 5
+_AGAIN_SECONDS = 5
 
 _log = structlog.get_logger("endpoint")
 
@@ -68,20 +73,20 @@ class Worker:
         self._results = results
         self._allowed = AllowedTargets.of(settings.callback_allow)
         self._pause = settings.callback_pause
-        self._name = str(ULID())
-        self._calling: set[str] = set()
-        self._calling_lock = threading.Lock()
+        self._answering = Lines(_ANSWERS_OF_ONE_ACCOUNT)
+        self._calling = Lines(_CALLS_OF_ONE_ACCOUNT)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._queues: list[SqliteHuey] = []
         self._consumers: list[Consumer] = []
+        self._kept_lock: IO[str] | None = None
 
     def start(self, secret: bytes) -> None:
         """Open the queue, and work whenever no other process does, until `close`.
 
         secret: what the tasks in the queue are signed with; the same in every process.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / "queue.sqlite"
         answering = _queue("answers", path, secret)
         calling = _queue("callbacks", path, secret)
@@ -101,29 +106,47 @@ class Worker:
         self._ledger.close()
 
     def enqueue(self, request_id: str) -> None:
-        """Have a request of the ledger answered soon."""
-        self._answer_task(request_id)
+        """Have a request of the ledger answered soon; where it cannot be queued now, later."""
+        try:
+            self._answer_task(request_id)
+        except Exception as error:
+            # It is written down, and the process that works looks for such requests.
+            _log.warning("request not queued yet", reason=type(error).__name__)
 
     # ------------------------------------------------------------------- the process that works
 
     def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._work_once_alone()
+            except Exception as error:
+                # A disk may be full for a while; the requests are there all the same.
+                _log.error("requests are not worked off", reason=type(error).__name__)
+                self._stop.wait(_AGAIN_SECONDS)
+
+    def _work_once_alone(self) -> None:
+        lock = (self._folder / "worker.lock").open("a")
         try:
-            with (self._folder / "worker.lock").open("a") as lock:
-                while not _locked(lock.fileno()):
-                    if self._stop.wait(_LOOK_SECONDS):
-                        return
-                # For eyes: which of several processes it is.
-                lock.truncate(0)
-                lock.write(f"{os.getpid()}\n")
-                lock.flush()
-                self._work_alone()
-        except Exception as error:
-            _log.error("requests are not worked off", reason=type(error).__name__)
+            while not _locked(lock.fileno()):
+                if self._stop.wait(_LOOK_SECONDS):
+                    return
+            # For eyes: which of several processes it is.
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            self._work_alone()
+        finally:
+            if self._is_at_work():
+                # What does not stop in time ends with the process, and the lock with both.
+                self._kept_lock = lock
+            else:
+                lock.close()
 
     def _work_alone(self) -> None:
         for queue in self._queues:
             queue.storage.flush_queue()
             queue.storage.flush_schedule()
+        self._results.drop_drafts()
         self._fill()
         self._consumers = [
             _consumer(queue, threads)
@@ -131,8 +154,17 @@ class Worker:
                 self._queues, (_ANSWERING_THREADS, _CALLING_THREADS), strict=True
             )
         ]
-        for consumer in self._consumers:
-            consumer.start()
+        try:
+            for consumer in self._consumers:
+                consumer.start()
+            self._look_after()
+        finally:
+            for consumer in self._consumers:
+                consumer.stop_flag.set()
+            for consumer in self._consumers:
+                consumer.stop(graceful=True)
+
+    def _look_after(self) -> None:
         swept, tidied = time.monotonic(), -float(_TIDY_SECONDS)
         while not self._stop.wait(_LOOK_SECONDS):
             now = time.monotonic()
@@ -142,10 +174,13 @@ class Worker:
             if now - tidied >= _TIDY_SECONDS:
                 tidied = now
                 self._tidy()
-        for consumer in self._consumers:
-            consumer.stop_flag.set()
-        for consumer in self._consumers:
-            consumer.stop(graceful=True)
+
+    def _is_at_work(self) -> bool:
+        return any(
+            thread.is_alive()
+            for consumer in self._consumers
+            for _, thread in consumer.worker_threads
+        )
 
     def _fill(self) -> None:
         """Queue all that the ledger has left to do."""
@@ -155,16 +190,20 @@ class Worker:
             self._call_later(request_id, not_before)
 
     def _sweep(self) -> None:
-        """Queue what another process wrote down and was killed before it could queue it.
+        """Queue what was written down and then not queued, or begun and then not ended.
 
-        An id that is queued twice does no harm: a request is claimed once.
+        An id that is queued twice does no harm: the ledger says whether there is anything to do.
         """
+        answering, calling = self._queues
         try:
             for consumer in self._consumers:
                 consumer.check_worker_health()
-            if not len(self._queues[0]):
+            if not len(answering):
                 for request_id in self._ledger.waiting_for_answers():
                     self.enqueue(request_id)
+            if not len(calling):
+                for request_id in self._ledger.overdue_callbacks(_SWEEP_SECONDS):
+                    self._call_later(request_id, 0)
         except Exception as error:
             _log.warning("requests not looked through", reason=type(error).__name__)
 
@@ -178,12 +217,32 @@ class Worker:
     # ---------------------------------------------------------------------------------- answers
 
     def _answer(self, request_id: str) -> None:
-        request = self._ledger.claim(request_id, self._name)
+        request = self._ledger.to_answer(request_id)
+        if request is None or not self._answering.begin(request.account_key, request_id):
+            return
+        try:
+            self._answer_once(request_id)
+        finally:
+            following = self._answering.end(request.account_key, request_id)
+            if following is not None:
+                self.enqueue(following)
+
+    def _answer_once(self, request_id: str) -> None:
+        request = self._ledger.claim(request_id)
         if request is None:
             return
         started = time.perf_counter()
-        status, failure = self._answered(request)
-        if self._ledger.end(request_id, status, failure):
+        try:
+            status, failure = self._answered(request)
+            has_ended = self._ledger.end(request_id, status, failure)
+        except Exception as error:
+            # Not even that it failed could be written down: it is begun anew after a while.
+            _log.error(
+                "request not ended", asynchronous_request=request_id, error=type(error).__name__
+            )
+            self._ledger.unclaim(request_id)
+            return
+        if has_ended:
             service_metrics.asynchronous_requests.labels(status).inc()
             _log.info(
                 "request ended",
@@ -249,17 +308,18 @@ class Worker:
             self._call_task(request_id)
 
     def _call(self, request_id: str) -> None:
-        with self._calling_lock:
-            if request_id in self._calling:
-                return
-            self._calling.add(request_id)
+        waiting = self._ledger.to_call(request_id)
+        if waiting is None or not self._calling.begin(waiting.account_key, request_id):
+            return
         try:
+            # It may have been called between the two looks at it.
             request = self._ledger.to_call(request_id)
             if request is not None:
                 self._call_once(request)
         finally:
-            with self._calling_lock:
-                self._calling.discard(request_id)
+            following = self._calling.end(waiting.account_key, request_id)
+            if following is not None:
+                self._call_later(following, 0)
 
     def _call_once(self, request: AcceptedRequest) -> None:
         told: dict[str, Any] = {

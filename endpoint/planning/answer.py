@@ -8,9 +8,8 @@ from typing import Any
 
 import duckdb
 import pyarrow
-from sqlglot import exp
 
-from endpoint.planning.planner import Column, Plan
+from endpoint.planning.planner import Column, ReadyPlan
 from endpoint.planning.time_zones import Offsets
 from msgmetrics.catalogue import catalogue
 
@@ -43,23 +42,13 @@ class Answer:
         return [list(row) for row in zip(*columns, strict=True)]
 
 
-def run(
-    connection: duckdb.DuckDBPyConnection, plan: Plan, *, most_rows: int | None = None
-) -> Answer:
-    """The answer of a plan. Raises TooManyRowsError where it has more than `most_rows`."""
-    sql = plan.sql_for(None if most_rows is None else most_rows + 1)
-    table = connection.execute(sql, dict(plan.parameters)).to_arrow_table()
-    if most_rows is not None and table.num_rows > most_rows:
-        raise TooManyRowsError(_count(connection, plan), most_rows)
+def run(connection: duckdb.DuckDBPyConnection, plan: ReadyPlan) -> Answer:
+    """The answer of a plan. Raises TooManyRowsError where it has more than the plan's most rows."""
+    table = connection.execute(plan.sql, dict(plan.parameters)).to_arrow_table()
+    if plan.most_rows is not None and table.num_rows > plan.most_rows:
+        counted = connection.execute(plan.counting_sql, dict(plan.parameters)).fetchone()
+        raise TooManyRowsError(counted[0], plan.most_rows)
     return Answer(plan.columns, _with_instants(table, plan.offsets))
-
-
-def _count(connection: duckdb.DuckDBPyConnection, plan: Plan) -> int:
-    groups = plan.statement.copy()
-    groups.set("order", None)
-    statement = exp.select("count(*)").from_(groups.subquery("answer"))
-    found = connection.execute(statement.sql(dialect="duckdb"), dict(plan.parameters))
-    return found.fetchone()[0]
 
 
 def _with_instants(table: pyarrow.Table, offsets: Offsets | None) -> pyarrow.Table:

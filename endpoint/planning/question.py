@@ -6,8 +6,9 @@ not known here.
 """
 
 import csv
+import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, NamedTuple
@@ -33,6 +34,8 @@ from msgmetrics.catalogue import Catalogue, catalogue
 from msgmetrics.settings import PROJECT_ROOT
 
 MAX_LIST_LENGTH = 10_000
+# What is wrong with ten thousand list entries need not be read entry by entry.
+MOST_VIOLATIONS = 1000
 
 # The spellings of the source, and the members that they stand for.
 OTHER_SPELLINGS = {"direction": "directions", "channelCode": "channelCodes"}
@@ -43,11 +46,16 @@ WHOLE_BODY = "body"
 
 
 class InvalidQuestionError(Exception):
-    """A question that cannot be asked; `violations` names each member and what it must be."""
+    """A question that cannot be asked.
 
-    def __init__(self, violations: list[dict[str, str]]) -> None:
+    `violations` names members and what they must be, at most MOST_VIOLATIONS; `unlisted` says how
+    many more there are.
+    """
+
+    def __init__(self, violations: list[dict[str, str]], unlisted: int = 0) -> None:
         super().__init__("; ".join(f"{v['property']}: {v['violation']}" for v in violations))
         self.violations = violations
+        self.unlisted = unlisted
 
 
 @dataclass(frozen=True)
@@ -279,6 +287,10 @@ class FilterBy(_Object):
     entity_id: Text | None = None
 
 
+_SPANS = ("timeToDeliver", "timeToClickFromSeen", "timeToClickFromDelivered",
+          "timeToSeenFromDelivered")  # fmt: skip
+
+
 class QuestionBody(_Object):
     """A question as it comes."""
 
@@ -313,15 +325,18 @@ def read_question(body: object, flavour: Flavour, *, prefix: str = "") -> Questi
     InvalidQuestionError with all that is wrong.
     """
     model = ExtendedQuestionBody if flavour.has_further_members else QuestionBody
-    found: list[_Violation] = []
+    found = _Found()
+    body = _without_most_unknown(body, model, found)
     question = None
     try:
         question = model.model_validate(body)
     except ValidationError as error:
-        found += _told(error, body)
-    found += _violations_across_members(body, flavour)
-    if found or question is None:
-        raise InvalidQuestionError([violation.told(prefix) for violation in found])
+        found.add(_told(error, body))
+    found.add(_violations_across_members(body, flavour))
+    if found.count or question is None:
+        raise InvalidQuestionError(
+            [violation.told(prefix) for violation in found.listed], found.count - len(found.listed)
+        )
     return _meaning(question)
 
 
@@ -393,6 +408,63 @@ class _Violation(NamedTuple):
                 name = step.encode("utf-8", "backslashreplace").decode()[:100]
                 text += f".{name}" if text else name
         return {"property": text or WHOLE_BODY, "violation": self.sentence}
+
+
+@dataclass
+class _Found:
+    """The first violations of a question, and how many there are in all."""
+
+    listed: list[_Violation] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, violations: Iterable[_Violation]) -> None:
+        for violation in violations:
+            self.count += 1
+            if len(self.listed) < MOST_VIOLATIONS:
+                self.listed.append(violation)
+
+
+def _without_most_unknown(body: object, model: type[BaseModel], found: _Found) -> object:
+    """The body with no more unknown members than are listed; those left out are counted.
+
+    A body can hold half a million of them, and to have each told, to drop it then, takes seconds.
+    """
+    left = MOST_VIOLATIONS
+
+    def kept(value: Any, model: type[BaseModel]) -> Any:
+        nonlocal left
+        if not isinstance(value, dict):
+            return value
+        known = _aliases(model)
+        unknown = value.keys() - known
+        if len(unknown) <= left:
+            left -= len(unknown)
+            return value
+        few = set(itertools.islice((name for name in value if name in unknown), left))
+        found.count += len(unknown) - left
+        left = 0
+        return {name: value[name] for name in value if name in known or name in few}
+
+    body = kept(body, model)
+    if not isinstance(body, dict) or not isinstance(body.get("filterBy"), dict):
+        return body
+    filters = kept(body["filterBy"], FilterBy)
+    spans = {
+        member: [kept(span, TimeSpan) for span in filters[member]]
+        for member in _SPANS
+        if _can_be_listed(filters.get(member))
+    }
+    return body | {"filterBy": filters | spans}
+
+
+@cache
+def _aliases(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in model.model_fields.items())
+
+
+def _can_be_listed(value: object) -> bool:
+    """Whether it is a list whose entries are looked at one by one."""
+    return isinstance(value, list) and len(value) <= MAX_LIST_LENGTH
 
 
 # By pydantic's type of an error; the member's name stands before these words.
@@ -475,7 +547,7 @@ def _url_violations(body: dict[str, Any], entries: Catalogue) -> Iterable[_Viola
 
 def _texts(value: object) -> Iterable[tuple[int, str]]:
     """The texts of what may be a list, with their positions."""
-    if isinstance(value, list):
+    if _can_be_listed(value):
         for position, entry in enumerate(value):
             if isinstance(entry, str):
                 yield position, entry

@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from planner.worlds import World, build_world
 from published_by_hand import Installation
+from receiver import Receiver, receiving
 
 from endpoint.app import create_app
 from msgmetrics.settings import Settings
@@ -17,6 +18,12 @@ from msgmetrics.settings import Settings
 def world() -> World:
     """Messages of 60 days from 27 February 2024 on; read only."""
     return build_world(seed=1, messages=350)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,9 @@ from published_by_hand import Installation
 from ulid import ULID
 
 from msgmetrics.settings import Settings
+
+# When the world is published; it goes on for some days longer.
+AS_OF = datetime(2024, 4, 20, 10, 30, 7, tzinfo=UTC)
 
 
 def free_port() -> int:
@@ -92,8 +96,20 @@ class Server:
         return [json.loads(line) for line in self.log().splitlines()]
 
 
+@contextmanager
+def serving(home: Path, world: World | None = None, **settings: object) -> Iterator[Server]:
+    """A service, with a world published for it if one is given. settings: those of Server."""
+    server = Server(home, **settings)
+    try:
+        if world is not None:
+            publish_world(world, server.installation)
+        yield server
+    finally:
+        server.close()
+
+
 def publish_world(
-    world: World, installation: Installation, as_of: datetime, stale: bool = False
+    world: World, installation: Installation, as_of: datetime = AS_OF, stale: bool = False
 ) -> str:
     """Publish the tables of a world, all of them, as a snapshot, and return its id."""
     snapshot_id = str(ULID())
@@ -122,3 +138,7 @@ def publish_world(
 
 def bearer(key: str, **more: str) -> Mapping[str, str]:
     return {"Authorization": f"Bearer {key}", **more}
+
+
+def app(key: str) -> Mapping[str, str]:
+    return {"Authorization": f"App {key}"}

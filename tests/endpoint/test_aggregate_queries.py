@@ -1,14 +1,14 @@
 """POST /metrics/1/query-aggregate-data over HTTP: answers, errors, and who may see what."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planner.questions import askings
 from planner.worlds import CHANNELS
-from receiver import Receiver, wait_until
+from receiver import receiving, wait_until
 from reference.metrics import (
     DIMENSION_NAMES,
     METRICS,
@@ -17,41 +17,32 @@ from reference.metrics import (
     columns,
     requested_period,
 )
-from served import Server, publish_world
+from served import AS_OF, app, serving
 
 ASK = "/metrics/1/query-aggregate-data"
 REQUESTS = "/metrics/1/requests"
 ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-AS_OF = datetime(2024, 4, 20, 10, 30, 7, tzinfo=UTC)
 PERIOD = {"sentSince": "2024-03-01T10:20:30.123+0000", "sentUntil": "2024-05-01T00:00:00Z"}
 ALL_CHANNELS = sorted(set(CHANNELS))
 
 
 @pytest.fixture(scope="module")
 def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.close()
+    with receiving() as receiver:
+        yield receiver
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, world):
-    home = tmp_path_factory.mktemp("home")
-    server = Server(home, RATE_LIMIT=10_000, CALLBACK_ALLOW="127.0.0.1")
-    publish_world(world, server.installation, AS_OF)
-    try:
+    with serving(
+        tmp_path_factory.mktemp("home"), world, RATE_LIMIT=10_000, CALLBACK_ALLOW="127.0.0.1"
+    ) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="module")
 def key(server):
     return server.installation.key("a", "metrics:manage")
-
-
-def app(key):
-    return {"Authorization": f"App {key}"}
 
 
 def question(by=(), metrics=("TOTAL_TRAFFIC_COUNT",), **filters):

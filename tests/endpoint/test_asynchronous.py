@@ -1,8 +1,11 @@
 """Requests end exactly once, whatever is killed when; callbacks are tried as they should be."""
 
+import fcntl
 import json
 import os
 import signal
+import sqlite3
+import threading
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,15 +13,18 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from huey import SqliteHuey
 from published_by_hand import Installation, Message
-from receiver import Receiver, answers, hangs_up, wait_until
-from served import Server
+from receiver import answers, hangs_up, receiving, wait_until
+from served import app, serving
 
 from endpoint import aggregate_queries
 from endpoint.asking import MAX_ROWS
+from endpoint.asynchronous import callbacks
 from endpoint.asynchronous import ledger as ledger_module
 from endpoint.asynchronous import worker as worker_module
 from endpoint.asynchronous.ledger import Ledger
+from endpoint.asynchronous.lines import Lines
 from endpoint.asynchronous.results import Results
 from endpoint.asynchronous.worker import Worker
 from endpoint.planning.answer import TooManyRowsError
@@ -37,26 +43,15 @@ QUESTION = {
 MESSAGES = [Message("2026-05-05T01:00Z")] * 3
 
 
-def app(key):
-    return {"Authorization": f"App {key}"}
-
-
-@pytest.fixture
-def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.close()
-
-
 # ------------------------------------------------------------- a server that is killed for good
 
 
 @pytest.fixture
 def server(tmp_path):
-    server = Server(tmp_path, CALLBACK_ALLOW="127.0.0.1", CALLBACK_PAUSE=0.5, RATE_LIMIT=10_000)
-    server.installation.publish(MESSAGES, "2026-05-05T12:00:00Z")
-    yield server
-    server.close()
+    settings = {"CALLBACK_ALLOW": "127.0.0.1", "CALLBACK_PAUSE": 0.5, "RATE_LIMIT": 10_000}
+    with serving(tmp_path, **settings) as server:
+        server.installation.publish(MESSAGES, "2026-05-05T12:00:00Z")
+        yield server
 
 
 def ask(server, key, receiver):
@@ -91,8 +86,8 @@ def test_requests_survive_kill_9_and_end_exactly_once(server, receiver):
 
 
 def test_another_process_takes_over_from_a_killed_one(tmp_path, receiver):
-    server = Server(tmp_path, workers=2, CALLBACK_ALLOW="127.0.0.1", RATE_LIMIT=10_000)
-    try:
+    settings = {"CALLBACK_ALLOW": "127.0.0.1", "RATE_LIMIT": 10_000}
+    with serving(tmp_path, workers=2, **settings) as server:
         server.installation.publish(MESSAGES, "2026-05-05T12:00:00Z")
         key = server.installation.key("acme", "metrics:manage")
         lock = server.installation.settings.endpoint_dir / "worker.lock"
@@ -111,8 +106,6 @@ def test_another_process_takes_over_from_a_killed_one(tmp_path, receiver):
         for request_id in accepted:
             assert receiver.wait_for(request_id)["status"] == "SUCCESS"
         assert int(lock.read_text()) != working
-    finally:
-        server.close()
 
 
 def test_what_waits_when_the_service_is_stopped_is_done_after_it_is_started(server, receiver):
@@ -150,9 +143,11 @@ class Place:
     def worker(self, ledger: Ledger) -> Worker:
         return Worker(self.settings, Snapshots(self.settings), ledger, self.results())
 
-    def accept(self, ledger: Ledger, url: str, request_id: str = "r1", question=QUESTION) -> str:
+    def accept(
+        self, ledger: Ledger, url: str, request_id: str = "r1", account_key: str = "acme"
+    ) -> str:
         snapshot_id = self.settings.published_path.resolve().stem
-        ledger.accept(request_id, "acme", json.dumps(question), url, snapshot_id)
+        ledger.accept(request_id, account_key, json.dumps(QUESTION), url, snapshot_id)
         return request_id
 
 
@@ -162,6 +157,10 @@ def place(tmp_path):
     installation = Installation(settings)
     installation.publish(MESSAGES, "2026-05-05T12:00:00Z")
     return Place(settings, installation)
+
+
+def done(ledger):
+    wait_until(lambda: not ledger.waiting_for_answers() and not ledger.waiting_for_callbacks())
 
 
 def killed(*_, **__):
@@ -212,7 +211,7 @@ def test_a_kill_at_any_step_loses_nothing_and_repeats_nothing_but_a_call_that_wa
     second = place.worker(ledger)
     second.start(b"secret")
     try:
-        wait_until(lambda: not ledger.waiting_for_answers() and not ledger.waiting_for_callbacks())
+        done(ledger)
         found = ledger.find(request_id, "acme")
         assert found.status == "SUCCESS"
         assert ended_before in (None, found.ended_at)
@@ -257,6 +256,163 @@ def test_a_request_that_was_written_down_but_never_queued_is_swept_up(place, rec
         assert Counter(receiver.ids()) == {"r1": 1, "r2": 1}
     finally:
         worker.close()
+
+
+# ------------------------------------------------------------------- faults that pass, and lines
+
+
+def failing_once(monkeypatch, holder, name):
+    """Have a step fail the first time. Returns a list with an entry for each time it was begun."""
+    original, begun = getattr(holder, name), []
+
+    def step(*arguments, **named):
+        begun.append(name)
+        if len(begun) == 1:
+            raise sqlite3.OperationalError("disk is full")
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(holder, name, step)
+    return begun
+
+
+@pytest.mark.parametrize(
+    ("holder", "name"),
+    [
+        (Ledger, "claim"),
+        (Ledger, "end"),
+        (Worker, "_call_later"),
+        (Ledger, "to_call"),
+        (Ledger, "call_was_answered"),
+        (Worker, "_fill"),
+    ],
+)
+def test_a_fault_that_passes_keeps_no_request_from_its_end_and_its_callback(
+    place, receiver, monkeypatch, holder, name
+):
+    monkeypatch.setattr(worker_module, "_SWEEP_SECONDS", 0.1)
+    monkeypatch.setattr(worker_module, "_AGAIN_SECONDS", 0.1)
+    begun = failing_once(monkeypatch, holder, name)
+    ledger = place.ledger()
+    worker = place.worker(ledger)
+    place.accept(ledger, receiver.url)
+    worker.start(b"secret")
+    try:
+        done(ledger)
+        assert len(begun) > 1
+        assert ledger.find("r1", "acme").status == "SUCCESS"
+        # A fault is no sign that the request takes its process with it.
+        assert ledger.find("r1", "acme").claims == 1
+        assert len(receiver.bodies) == (2 if name == "call_was_answered" else 1)
+    finally:
+        worker.close()
+
+
+def test_a_request_that_could_not_be_queued_is_accepted_and_answered(
+    place, receiver, client_of, monkeypatch
+):
+    monkeypatch.setattr(worker_module, "_SWEEP_SECONDS", 0.1)
+    client = client_of(place.installation)
+    key = place.installation.key("acme", "metrics:manage")
+    failing_once(monkeypatch, SqliteHuey, "enqueue")
+    response = client.post(
+        ASK, json={"callbackUrl": receiver.url, "request": QUESTION}, headers=app(key)
+    )
+    assert response.status_code == 201
+    assert receiver.wait_for(response.json()["requestId"])["status"] == "SUCCESS"
+
+
+def test_nothing_half_written_stays_on_the_disk(place):
+    def breaks():
+        yield b"{"
+        raise OSError("no space left on device")
+
+    results = place.results()
+    with pytest.raises(OSError, match="no space"):
+        results.write("r1", breaks())
+    folder = results.path("r1").parent
+    assert list(folder.iterdir()) == []
+    results.write("r1", [b"{}"])
+    # What a killed process has left goes when the next one takes over.
+    (folder / "r2.0123.draft").write_bytes(b"{")
+    worker = place.worker(place.ledger())
+    worker.start(b"secret")
+    try:
+        wait_until(lambda: [file.name for file in folder.iterdir()] == ["r1.json"])
+    finally:
+        worker.close()
+
+
+def test_nobody_takes_over_while_a_request_is_still_answered(place, receiver, monkeypatch):
+    monkeypatch.setattr(worker_module, "_STOP_SECONDS", 0.1)
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def slow(*_, **__):
+        at_work.set()
+        go_on.wait(60)
+        raise TooManyRowsError(2, 1)
+
+    monkeypatch.setattr(worker_module, "ask", slow)
+    ledger = place.ledger()
+    worker = place.worker(ledger)
+    place.accept(ledger, receiver.url)
+    worker.start(b"secret")
+    at_work.wait(60)
+    worker.close()
+    with (place.settings.endpoint_dir / "worker.lock").open("a") as lock:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        go_on.set()
+        worker._kept_lock.close()
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_callbacks_that_lead_nowhere_hold_up_those_of_their_account_alone(
+    place, receiver, monkeypatch
+):
+    monkeypatch.setattr(callbacks, "CALL_SECONDS", 120)
+    go_on, held = threading.Event(), threading.Semaphore(4)
+    too_many = []
+
+    def holds(_):
+        if not held.acquire(blocking=False):
+            too_many.append(1)
+            return
+        go_on.wait(60)
+        held.release()
+
+    with receiving() as black_hole:
+        black_hole.behaviour = holds
+        ledger = place.ledger()
+        worker = place.worker(ledger)
+        for number in range(20):
+            place.accept(ledger, black_hole.url, f"a{number}")
+        place.accept(ledger, receiver.url, "r1", account_key="rival")
+        worker.start(b"secret")
+        try:
+            wait_until(lambda: len(ledger.waiting_for_answers()) == 0)
+            receiver.wait_for("r1")
+            black_hole.behaviour = answers(200)
+            go_on.set()
+            done(ledger)
+            assert set(black_hole.ids()) == {f"a{number}" for number in range(20)}
+            assert too_many == []
+        finally:
+            go_on.set()
+            worker.close()
+
+
+def test_lines_let_so_many_of_an_account_in_and_the_others_in_turn():
+    lines = Lines(of_one_account=2)
+    assert [lines.begin("a", task) for task in ("1", "2", "3", "4", "3", "1")] == [
+        True, True, False, False, False, False,
+    ]  # fmt: skip
+    assert lines.begin("b", "5")
+    assert lines.end("a", "1") == "3"
+    assert lines.begin("a", "3")
+    assert not lines.begin("a", "1")
+    assert [lines.end("a", task) for task in ("2", "3")] == ["4", "1"]
+    assert lines.begin("a", "4")
+    assert lines.end("a", "4") is None
 
 
 # -------------------------------------------------------------------------- how a request fails
@@ -326,14 +482,6 @@ def working(place):
     worker.close()
 
 
-def done(worker):
-    wait_until(
-        lambda: (
-            not worker.ledger.waiting_for_answers() and not worker.ledger.waiting_for_callbacks()
-        )
-    )
-
-
 @pytest.mark.parametrize("status", [200, 302, 404, 500, 503])
 def test_an_answer_of_any_status_ends_the_tries_and_no_redirect_is_followed(
     place, receiver, working, status
@@ -341,7 +489,7 @@ def test_an_answer_of_any_status_ends_the_tries_and_no_redirect_is_followed(
     receiver.behaviour = answers(status, Location=receiver.url)
     place.accept(working.ledger, receiver.url)
     working.enqueue("r1")
-    done(working)
+    done(working.ledger)
     assert len(receiver.bodies) == 1
 
 
@@ -373,7 +521,7 @@ def test_a_call_is_tried_again_until_it_is_answered(place, receiver, working):
     place.accept(working.ledger, receiver.url)
     working.enqueue("r1")
     receiver.wait_for("r1", times=2)
-    done(working)
+    done(working.ledger)
     assert len(receiver.bodies) == 2
     assert receiver.bodies[0] == receiver.bodies[1]
 
@@ -426,7 +574,7 @@ def test_a_result_that_a_callback_still_needs_is_not_dropped(place):
 
 
 def test_an_account_that_has_too_much_waiting_is_told_to_wait(installation, client_of, monkeypatch):
-    monkeypatch.setattr(aggregate_queries, "MOST_IN_PROGRESS", 2)
+    monkeypatch.setattr(aggregate_queries, "MOST_OPEN", 2)
     monkeypatch.setattr(Worker, "enqueue", lambda *_: None)
     installation.publish(MESSAGES, "2026-05-05T12:00:00Z")
     client = client_of(installation)
@@ -436,3 +584,11 @@ def test_an_account_that_has_too_much_waiting_is_told_to_wait(installation, clie
     assert statuses == [201, 201, 429]
     other = installation.key("rival", "metrics:manage")
     assert client.post(ASK, json=body, headers=app(other)).status_code == 201
+    # What has ended counts until its callback is off.
+    ledger = Ledger(installation.settings.endpoint_dir / "requests.sqlite")
+    first, second = ledger.waiting_for_answers()[:2]
+    for request_id in (first, second):
+        ledger.end(request_id, "SUCCESS")
+    assert client.post(ASK, json=body, headers=app(key)).status_code == 429
+    ledger.call_was_answered(first)
+    assert client.post(ASK, json=body, headers=app(key)).status_code == 201

@@ -4,13 +4,12 @@ import socket
 import time
 
 import pytest
-from receiver import Receiver
 
 from endpoint.asynchronous import callbacks
 from endpoint.asynchronous.addresses import (
     AllowedTargets,
     RefusedAddressError,
-    address_to_call,
+    addresses_to_call,
     refuse_at_once,
     target_of,
 )
@@ -18,13 +17,6 @@ from endpoint.asynchronous.callbacks import NoAnswerError, call
 from msgmetrics.errors import UserError
 
 NOTHING = AllowedTargets.of("")
-
-
-@pytest.fixture
-def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.close()
 
 
 @pytest.fixture
@@ -81,7 +73,8 @@ def test_internal_addresses_are_refused_in_every_spelling(url):
         "https://example.com/\r\nX: y",
         "https://example.com/\0", "https://example.com:0/", "https://example.com:99999/",
         "https://example.com:x/", "https://[::1/", "gopher://example.com",
-        "https://example.com/" + "x" * 3_000,
+        "https://example.com/" + "x" * 3_000, "http://%31%32%37.0.0.1/", "http://[::1%25lo]/",
+        "http://[fe80::1%25eth0]/", "http://-/", "http://a,b/",
     ],
 )  # fmt: skip
 def test_what_is_no_web_address_is_refused(url):
@@ -108,7 +101,7 @@ def test_a_name_that_does_not_resolve_is_judged_later(monkeypatch):
     target = target_of("https://nowhere.example/")
     refuse_at_once(target, NOTHING)
     with pytest.raises(OSError):
-        address_to_call(target, NOTHING, seconds=1)
+        addresses_to_call(target, NOTHING, seconds=1)
 
 
 def test_a_name_that_is_rebound_after_the_check_leads_nowhere(monkeypatch, receiver, body):
@@ -130,6 +123,16 @@ def test_the_call_goes_to_the_address_that_was_judged(monkeypatch, receiver, bod
     assert asked == ["once.example"]
     assert receiver.headers[0]["Host"] == f"once.example:{receiver.port}"
     assert receiver.paths == ["/a?b=c"]
+
+
+def test_a_call_goes_to_the_next_address_where_one_does_not_answer(monkeypatch, receiver, body):
+    # Nobody listens at the first two.
+    resolving(monkeypatch, ["127.0.0.3", "127.0.0.2", "127.0.0.1"])
+    allowed = AllowedTargets.of("127.0.0.0/8")
+    assert call(f"http://three.example:{receiver.port}/", body, allowed) == 204
+    resolving(monkeypatch, ["127.0.0.3", "127.0.0.2"])
+    with pytest.raises(NoAnswerError):
+        call(f"http://three.example:{receiver.port}/", body, allowed)
 
 
 def test_proxies_of_the_environment_are_not_used(monkeypatch, receiver, body):
@@ -160,7 +163,7 @@ def test_the_operators_list_makes_exceptions(allowed, host, port, is_allowed):
     target = target_of(f"http://{host}:{port}/")
     if is_allowed:
         refuse_at_once(target, AllowedTargets.of(allowed))
-        assert address_to_call(target, AllowedTargets.of(allowed), seconds=5)
+        assert addresses_to_call(target, AllowedTargets.of(allowed), seconds=5)
     else:
         with pytest.raises(RefusedAddressError):
             refuse_at_once(target, AllowedTargets.of(allowed))

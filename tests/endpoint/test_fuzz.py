@@ -2,7 +2,6 @@
 
 import copy
 import json
-from datetime import UTC, datetime
 from urllib.parse import quote_from_bytes
 
 import pytest
@@ -10,7 +9,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from published_by_hand import Installation
-from served import publish_world
+from served import app, bearer, publish_world
 
 from endpoint.app import create_app
 from endpoint.asynchronous.worker import Worker
@@ -18,7 +17,6 @@ from endpoint.planning.question import FilterBy
 from msgmetrics.catalogue import catalogue
 from msgmetrics.settings import Settings
 
-AS_OF = datetime(2024, 4, 20, 10, 30, 7, tzinfo=UTC)
 BUDGET = settings(
     max_examples=150,
     deadline=None,
@@ -30,12 +28,12 @@ BUDGET = settings(
 @pytest.fixture(scope="module")
 def service(tmp_path_factory, world):
     installation = Installation(Settings(home=tmp_path_factory.mktemp("home"), rate_limit=10**6))
-    publish_world(world, installation, AS_OF)
+    publish_world(world, installation)
     with pytest.MonkeyPatch.context() as patched:
         # What is accepted by accident is not to be called back.
         patched.setattr(Worker, "start", lambda *_: None)
         patched.setattr(Worker, "enqueue", lambda *_: None)
-        patched.setattr("endpoint.aggregate_queries.MOST_IN_PROGRESS", 10**9)
+        patched.setattr("endpoint.aggregate_queries.MOST_OPEN", 10**9)
         with TestClient(create_app(installation.settings)) as client:
             yield client, installation.key("a", "metrics:read", "metrics:manage")
 
@@ -115,9 +113,8 @@ def test_any_request_gets_a_documented_answer(service, question, url, more):
     client, key = service
     question.pop("timezone", None)
     body = {"callbackUrl": url, "request": question, **more}
-    headers = {"Authorization": f"App {key}"}
     response = client.post(
-        "/metrics/1/query-aggregate-data", content=spelled(body), headers=headers
+        "/metrics/1/query-aggregate-data", content=spelled(body), headers=app(key)
     )
     assert_documented(response, {201, 400})
 
@@ -146,7 +143,7 @@ def test_any_query_string_gets_a_documented_answer(service, path, query, names):
     text = "&".join([f"{name}={quote_from_bytes(query)}" for name in names] or [
         quote_from_bytes(query, safe="&=+%")
     ])  # fmt: skip
-    response = client.get(f"{path}?{text}", headers={"Authorization": f"Bearer {key}"})
+    response = client.get(f"{path}?{text}", headers=bearer(key))
     assert_documented(response, {200, 400, 404, 422})
 
 
@@ -158,7 +155,7 @@ def test_any_path_gets_a_documented_answer(service, path, method):
         response = client.request(
             method,
             prefix + quote_from_bytes(path),
-            headers={"Authorization": f"Bearer {key}"},
+            headers=bearer(key),
             follow_redirects=False,
         )
         assert_documented(response, {200, 400, 404, 405})

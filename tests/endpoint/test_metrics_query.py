@@ -15,7 +15,7 @@ import pytest
 from published_by_hand import Installation, Message
 from reference.metrics import DIMENSIONS, METRICS, answer, columns
 from reference.records import with_descendants
-from served import Server, bearer, publish_world
+from served import AS_OF, bearer, publish_world, serving
 
 from endpoint.planning.answer import TooManyRowsError
 from msgmetrics.settings import Settings
@@ -25,18 +25,14 @@ ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 # A world from 27 February 2024 on, for 60 days.
 SINCE, UNTIL = "2024-02-27T00:00:00Z", "2024-05-01T00:00:00Z"
-AS_OF = datetime(2024, 4, 20, 10, 30, 7, tzinfo=UTC)
 EVERYTHING = {"sentSince": SINCE, "sentUntil": "2024-04-20T10:00:00Z"}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, world):
-    server = Server(tmp_path_factory.mktemp("home"), RATE_LIMIT=10_000)
-    server.first_snapshot = publish_world(world, server.installation, AS_OF)
-    try:
+    with serving(tmp_path_factory.mktemp("home"), RATE_LIMIT=10_000) as server:
+        server.first_snapshot = publish_world(world, server.installation)
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +210,9 @@ def test_pandas_reads_the_arrow_stream_and_the_parquet_file(server, key, world):
     [
         ("*/*", "application/json"),
         ("text/html", "application/json"),
+        ("*/*, text/csv;q=0.1", "application/json"),
+        ("text/csv;q=0.2, application/*;q=0.3", "application/json"),
+        ("text/*, application/json;q=0.9", "text/csv"),
         ("text/csv;q=0.5, application/json;q=0.4", "text/csv"),
         ("text/csv;q=0", "application/json"),
         ("TEXT/CSV", "text/csv"),
@@ -298,7 +297,7 @@ def test_days_have_23_and_25_hours_and_the_repeated_hour_is_two_rows(server, wor
             ["2025-10-26T03:00:00.000+0100", 1],
         ]
     finally:
-        server.first_snapshot = publish_world(world, installation, AS_OF)
+        server.first_snapshot = publish_world(world, installation)
 
 
 # ---------------------------------------------------------------------------------- snapshots
@@ -330,7 +329,7 @@ def test_an_earlier_snapshot_answers_as_it_did_then_with_the_rights_of_now(serve
         installation.publish(moments, "2025-11-03T00:00:00Z")
         assert ask(server, key, asked | {"snapshot": before}).json()["data"]["rows"] == []
     finally:
-        server.first_snapshot = publish_world(world, installation, AS_OF)
+        server.first_snapshot = publish_world(world, installation)
 
 
 @pytest.mark.parametrize("snapshot", ["01ARZ3NDEKTSV4RRFFQ69G5FAV", "../keys", "", "a\0b", "é"])

@@ -11,28 +11,22 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from receiver import Receiver, wait_until
-from served import Server, bearer, publish_world
-
-AS_OF = datetime(2024, 4, 20, 10, 30, 7, tzinfo=UTC)
+from receiver import receiving, wait_until
+from served import bearer, serving
 
 
 @pytest.fixture(scope="module")
 def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.close()
+    with receiving() as receiver:
+        yield receiver
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, world):
-    home = tmp_path_factory.mktemp("home")
-    server = Server(home, RATE_LIMIT=100_000, CALLBACK_ALLOW="127.0.0.1")
-    publish_world(world, server.installation, AS_OF)
-    try:
+    with serving(
+        tmp_path_factory.mktemp("home"), world, RATE_LIMIT=100_000, CALLBACK_ALLOW="127.0.0.1"
+    ) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="module")

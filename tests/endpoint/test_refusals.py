@@ -335,10 +335,12 @@ class TestCursors:
         old.unlink()
         assert violated(get(client, key, f"{INBOUND}?cursor={cursor}"), 422) == ["cursor"]
 
-    def test_the_secret_is_readable_by_its_owner_alone(self, paged):
+    def test_the_secret_and_its_folder_are_their_owners_alone(self, paged):
         _, installation, _, _ = paged
-        secret = installation.settings.endpoint_dir / "secret"
-        assert secret.stat().st_mode & 0o777 == 0o600
+        folder = installation.settings.endpoint_dir
+        assert (folder / "secret").stat().st_mode & 0o777 == 0o600
+        # Hashes of keys, questions and addresses of callbacks are in it as well.
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 _text = st.one_of(

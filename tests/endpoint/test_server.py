@@ -11,7 +11,7 @@ from threading import Event
 import duckdb
 import pytest
 from published_by_hand import Message
-from served import Server, bearer
+from served import bearer, serving
 
 LIMIT = 20
 INBOUND = "/v1/metrics/inbound"
@@ -24,12 +24,8 @@ EXAMPLE = {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    server = Server(home, workers=2, RATE_LIMIT=LIMIT)
-    try:
+    with serving(tmp_path_factory.mktemp("home"), workers=2, RATE_LIMIT=LIMIT) as server:
         yield server
-    finally:
-        server.close()
 
 
 def get(server, key, **parameters):
@@ -123,6 +119,18 @@ def test_revocation_reaches_every_worker_at_once(server):
         assert server.fresh.get(INBOUND, headers=bearer(key)).status_code == 401
 
 
+def test_who_asks_for_another_protocol_is_answered_like_others(server):
+    wanted = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    response = server.fresh.get(INBOUND, headers=wanted)
+    assert response.status_code == 401
+    assert response.json()["error"]["request_id"] == response.headers["X-Request-Id"]
+
+
 def test_log_lines_are_json_and_hold_no_key(server):
     key = server.installation.key()
     response = get(server, key, metric="received", cursor="+4917012345")
@@ -191,8 +199,7 @@ def test_a_publication_is_seen_at_the_next_request_and_drops_none(server):
 
 
 def test_requests_under_way_are_ended_before_the_service_does(tmp_path):
-    server = Server(tmp_path)
-    try:
+    with serving(tmp_path) as server:
         server.installation.publish([], "2026-05-05T12:00Z")
         key = server.installation.key()
         body = b'{"filterBy": {}, "metrics": []}'
@@ -213,5 +220,3 @@ def test_requests_under_way_are_ended_before_the_service_does(tmp_path):
         assert b"filterBy.sentSince" in answer
         server.process.wait(timeout=20)
         assert [line["event"] for line in server.log_lines()][-1].startswith("Finished")
-    finally:
-        server.close()

@@ -1,5 +1,6 @@
 """Parts of the service that a request alone does not show."""
 
+import gc
 import json
 import socket
 import subprocess
@@ -11,8 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from published_by_hand import Installation
+from served import publish_world
+from sqlglot import exp
 
+from endpoint.asking import ask
 from endpoint.cursors import Cursors
+from endpoint.planning.planner import ReadyPlan
+from endpoint.planning.question import QUERY_ROUTE, read_question
 from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import decimal_text, to_json
 from endpoint.server import serve
@@ -190,3 +196,25 @@ def test_the_service_is_not_ready_before_a_snapshot_is_open(installation, client
     snapshot = installation.publish([], "2026-05-05T12:00Z")
     ready = client.get("/readyz")
     assert (ready.status_code, ready.json()["snapshot"]) == (200, snapshot)
+
+
+def test_plans_are_kept_as_text_and_those_of_long_texts_not_at_all(installation, world):
+    publish_world(world, installation)
+    period = {"sentSince": "2024-03-01T00:00:00Z", "sentUntil": "2024-04-01T00:00:00Z"}
+
+    def kept_after_asking(**filters):
+        body = {"filterBy": period | filters, "metrics": ["TOTAL_TRAFFIC_COUNT"]}
+        question = read_question(body, QUERY_ROUTE)
+        ask(question, snapshot, accounts=["a"], period=(question.since, question.until))
+        return snapshot.planned.cache_info().currsize
+
+    with Snapshots(installation.settings).current() as snapshot:
+        assert kept_after_asking(senders=["x" * 5_000]) == 0
+        assert kept_after_asking(countryIds=list(range(1_000))) == 0
+        assert kept_after_asking(senders=["Shop"]) == 1
+        assert kept_after_asking(senders=["Shop"]) == 1
+        plans = [one for one in gc.get_objects() if isinstance(one, ReadyPlan)]
+        assert plans
+        assert not any(
+            isinstance(part, exp.Expression) for one in plans for part in vars(one).values()
+        )

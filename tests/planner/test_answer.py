@@ -32,7 +32,7 @@ def answered(world, by=(), metrics=("TOTAL_TRAFFIC_COUNT",), most_rows=None, **f
         period=(question.since, question.until),
         accounts=accounts_asked(world.connection, question, own=None, visible=None),
     )
-    return run(world.connection, planned, most_rows=most_rows)
+    return run(world.connection, planned.ready(most_rows))
 
 
 def test_columns_have_exact_types_and_rows_plain_values(world):

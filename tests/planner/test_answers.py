@@ -90,7 +90,7 @@ def test_marts_messages_and_reference_agree_on_random_questions(world, data):
             empty_rate=asking.empty_rate,
             offsets=asking.zone and Offsets.over(ZoneInfo(asking.zone), period),
         )
-        found = run(world.connection, planned)
+        found = run(world.connection, planned.ready())
         assert found.rows() == expected, planned.explain()
         assert [(c.name, c.data_type) for c in found.columns] == columns(
             body["aggregateBy"],

@@ -289,3 +289,26 @@ def test_a_whole_number_may_be_spelled_with_a_zero_fraction():
     assert filters["COMMUNICATION"] == (0,)
     for number in (1.5, float("inf"), float("nan"), 1e300):
         assert "filterBy.countryIds[0]" in refusals(body({"countryIds": [number]}), prefix="")
+
+
+def unknown(number):
+    return {str(name): 1 for name in range(number)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        (body(**unknown(5_000)), 5_000),
+        (body(unknown(5_000)), 5_000),
+        (body({"timeToDeliver": [{"x": 1, "y": 1}] * 2_000}), 4_000),
+        (body({"networkIds": ["x"] * 3_000}, more=1), 3_001),
+        (body(metrics=["no metric"] * 2_000), 3_999),
+        (body(metrics=["no metric"] * 1_000_000), 1),
+        (body(aggregateBy=["no dimension"] * 10_001), 1),
+    ],
+)
+def test_of_many_violations_a_thousand_are_told_and_the_others_counted(asked, count):
+    with pytest.raises(InvalidQuestionError) as caught:
+        read_question(asked, QUERY_ROUTE)
+    assert len(caught.value.violations) == min(count, 1000)
+    assert len(caught.value.violations) + caught.value.unlisted == count
