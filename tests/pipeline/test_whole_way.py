@@ -302,7 +302,7 @@ def test_a_failed_gate_leaves_the_last_snapshot_up_and_says_which_check(
             run_pass(settings())
     assert home.published.resolve() == before
     done = run_pass(settings())
-    assert json.loads(home.msgmetrics("status", "--json").stdout)["messages"] == messages + 1
+    assert json.loads(home.msgmetrics("status", "--json").stdout)["messages"] > messages
     reports = list((home.path / "checks").glob("*/index.html"))
     assert home.path / "checks" / done.run_id / "index.html" in reports
 
