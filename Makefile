@@ -11,7 +11,7 @@ test: .venv/dev  ## set-up, every test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bench: .venv/dev  ## what a batch costs on a short and a long history; HISTORY=10,50 for the bars
-	$(BIN)/python -m benchmarks --history $(if $(HISTORY),$(HISTORY),0.5,2)
+	$(BIN)/python -m benchmarks --publications --history $(if $(HISTORY),$(HISTORY),0.5,2)
 
 soak: .venv/dev  ## builds killed at 60 more statements
 	MSGMETRICS_TEST_KILLS=60 $(BIN)/python -m pytest -q tests/test_a_killed_build_is_finished_by_the_next.py

@@ -23,6 +23,7 @@ def main(
     again: Annotated[
         bool, typer.Option(help="Measure on the histories of an earlier run with these options.")
     ] = False,
+    publications: Annotated[bool, typer.Option(help="Judge and publish each batch, too.")] = False,
     memory: Annotated[str, typer.Option(help="MSGMETRICS_MEMORY of the builds.")] = "",
 ) -> None:
     """Measures restatement: batches on a short and on a long history."""
@@ -35,6 +36,7 @@ def main(
         memory=memory,
         copies=copies,
         again=again,
+        publications=publications,
     )
 
 

@@ -2,8 +2,8 @@
 
 Batches of new messages with their events, and late events for any message of the whole history, are
 built in turn on each history. Printed: seconds by purpose, rows, peak memory, and the ratios that
-matter: long against short history, and against a plain scan of raw records. Loading and publishing
-are not in it.
+matter: long against short history, and against a plain scan of raw records. Loading is not in it;
+judging and publishing are, if they are asked for.
 """
 
 import shutil
@@ -18,6 +18,7 @@ from rich.table import Table
 
 from benchmarks.builds import COMPUTE, FIND, FOLD, OTHER, Build, build
 from benchmarks.history import lengthen_history, write_batch, write_history
+from benchmarks.publications import Publication, publish_batch
 
 BATCH = 100_000
 _SCANNED = 10_000_000
@@ -35,6 +36,8 @@ class History:
     touched: list[int] = field(default_factory=list)
     changes: list[int] = field(default_factory=list)
     parts: list[int] = field(default_factory=list)
+    publications: list[Publication] = field(default_factory=list)
+    published: int | None = None
 
     @property
     def name(self) -> str:
@@ -63,11 +66,12 @@ def run(
     memory: str,
     copies: bool,
     again: bool,
+    publications: bool,
 ) -> None:
     """Makes the histories, measures, prints.
 
     copies: a long history is made of the short one. again: the histories of an earlier run are
-    measured once more, with what its batches left.
+    measured once more, with what its batches left. publications: batches are judged and published.
     """
     histories = [
         History(round(size * 1e6), folder / f"{size:g}M" / "warehouse.duckdb") for size in millions
@@ -81,6 +85,10 @@ def run(
             _lengthen(histories[0], history, console)
         else:
             _prepare(history, console, memory)
+    if publications:
+        # Two files take turns, and the first publications make them.
+        for history in histories * 2:
+            _, history.published = publish_batch(history.path, history.published)
     scans = []
     first = min(history.batches_before() for history in histories) if again else 0
     for number in range(first, first + batches):
@@ -90,6 +98,9 @@ def run(
             scans.append(_scan(histories[0]))
             history.batches.append(build(history.path, seeds=False, memory=memory))
             _count(history)
+            if publications:
+                publication, history.published = publish_batch(history.path, history.published)
+                history.publications.append(publication)
             console.print(
                 f"batch {number + 1} on {history.name}: {history.batches[-1].sql:.1f} s of SQL"
             )
@@ -167,6 +178,14 @@ def _sql(history: History) -> float:
     return median(batch.sql for batch in history.batches)
 
 
+def _judging(history: History) -> float:
+    return median(publication.gate for publication in history.publications)
+
+
+def _publishing(history: History) -> float:
+    return median(publication.publishing for publication in history.publications)
+
+
 def _table(histories: list[History], scan: float) -> Table:
     table = Table(title=f"A batch of {BATCH:,} messages; medians of {len(histories[0].batches)}")
     table.add_column("what")
@@ -186,6 +205,9 @@ def _table(histories: list[History], scan: float) -> Table:
         "first build, SQL s": lambda h: f"{h.refresh.sql:.1f}" if h.refresh else "copied",
         "first build, peak MiB": lambda h: f"{h.refresh.peak:,}" if h.refresh else "copied",
     }
+    if histories[0].publications:
+        rows["judge what was touched, s"] = lambda h: f"{_judging(h):.2f}"
+        rows["publish, s"] = lambda h: f"{_publishing(h):.2f}"
     for what, value in rows.items():
         table.add_row(what, *(value(history) for history in histories))
     table.add_row(f"plain scan of {histories[0].name} and events, s", f"{scan:.2f}")
@@ -207,6 +229,18 @@ def _ratios(histories: list[History], scan: float) -> list[str]:
                 f"batch / full refresh at {history.name}, all of whose days it touches: "
                 f"{_sql(history) / history.refresh.sql:.3f}"
             )
+    for history in histories:
+        if history.publications:
+            sentences += [
+                f"publishing / SQL of the batch at {history.name}: "
+                f"{_publishing(history) / _sql(history):.2f}",
+                f"judging / SQL of the batch at {history.name}: "
+                f"{_judging(history) / _sql(history):.2f}",
+            ]
+    if long is not short and long.publications:
+        sentences.append(
+            f"publishing, {long.name} / {short.name}: {_publishing(long) / _publishing(short):.2f}"
+        )
     if long is not short:
         sentences += [
             f"SQL of the batch, {long.name} / {short.name}: {_sql(long) / _sql(short):.2f}",

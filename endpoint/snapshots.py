@@ -23,12 +23,14 @@ import structlog
 from endpoint import service_metrics
 from endpoint.planning.accounts import with_descendants
 from endpoint.planning.planner import PlanKey, ReadyPlan, Table, read_tables
+from msgmetrics.published_tables import tables_as_of
 from msgmetrics.settings import Settings
 
 _SNAPSHOT_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.02
 _KEPT_PLANS = 2000
+_KEPT_EARLIER = 200
 
 _log = structlog.get_logger("endpoint")
 
@@ -43,7 +45,11 @@ class SnapshotGoneError(Exception):
 
 @dataclass
 class Snapshot:
-    """One published file, open. `as_of` is in UTC, to the microsecond."""
+    """One published file, open, as it is or as it was. `as_of` is in UTC, to the microsecond.
+
+    _leads_to: what is known of earlier snapshots that come out of the file, by id. _search_path:
+    where tables are looked for, if not in the file itself.
+    """
 
     snapshot_id: str
     as_of: datetime
@@ -51,6 +57,8 @@ class Snapshot:
     checks_passed: int
     checks_warned: int
     _connection: duckdb.DuckDBPyConnection
+    _leads_to: dict[str, tuple] = field(default_factory=dict)
+    _search_path: str | None = None
     _users: int = 0
     _used_at: float = field(default_factory=time.monotonic)
     _families: dict[str, list[str]] = field(default_factory=dict)
@@ -59,7 +67,41 @@ class Snapshot:
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection of one's own to the file; several threads may have one each at once."""
         with self._connection.cursor() as cursor:
+            if self._search_path:
+                cursor.execute(f"set search_path = '{self._search_path}'")
             yield cursor
+
+    @cached_property
+    def _earlier(self) -> Callable[[str], "Snapshot"]:
+        """Earlier snapshots out of this file; those that were asked for last are kept."""
+        return lru_cache(maxsize=_KEPT_EARLIER)(self._made_earlier)
+
+    def earlier(self, snapshot_id: str) -> "Snapshot | None":
+        """An earlier snapshot that comes out of this file, which has to stay open meanwhile."""
+        return self._earlier(snapshot_id) if snapshot_id in self._leads_to else None
+
+    def _made_earlier(self, snapshot_id: str) -> "Snapshot":
+        """The tables as they were are views, in memory; they hide the file's tables of now."""
+        as_of, stale, passed, warned, batch_id = self._leads_to[snapshot_id]
+        with self.cursor() as cursor:
+            file = f'"{cursor.execute("select current_database()").fetchone()[0]}".main'
+            cursor.execute("attach if not exists ':memory:' as earlier (read_write)")
+            cursor.execute(f'create schema if not exists earlier."{snapshot_id}"')
+            for table, select in tables_as_of(str(batch_id), file).items():
+                cursor.execute(
+                    f'create or replace view earlier."{snapshot_id}".{table} as {select}'
+                )
+        earlier = Snapshot(
+            snapshot_id,
+            as_of.replace(tzinfo=UTC),
+            bool(stale),
+            passed,
+            warned,
+            self._connection,
+            _search_path=f'earlier."{snapshot_id}",{file}',
+        )
+        earlier.tables = self.tables  # of the same names, columns and, about, sizes
+        return earlier
 
     @cached_property
     def tables(self) -> dict[str, Table]:
@@ -125,15 +167,28 @@ class Snapshots:
         # An id is part of a path here: nothing but an id may pass.
         if not _SNAPSHOT_ID.fullmatch(snapshot_id):
             raise SnapshotGoneError
-        snapshot = self._acquire(self._folder / f"{snapshot_id}.duckdb")
-        if snapshot is None:
-            raise SnapshotGoneError
-        try:
-            if snapshot.snapshot_id != snapshot_id:
-                raise SnapshotGoneError
-            yield snapshot
-        finally:
-            self._release(snapshot)
+        for name in self._files_that_may_hold(snapshot_id):
+            snapshot = self._acquire(name)
+            if snapshot is None:
+                continue
+            try:
+                found = snapshot.earlier(snapshot_id)
+                if snapshot.snapshot_id == snapshot_id:
+                    found = snapshot
+                if found is not None:
+                    yield found
+                    return
+            finally:
+                self._release(snapshot)
+        raise SnapshotGoneError
+
+    def _files_that_may_hold(self, snapshot_id: str) -> Iterator[Path]:
+        """The current file first; it leads back to most. A later one may, of those before it."""
+        yield self._published
+        yield self._folder / f"{snapshot_id}.duckdb"
+        for path in sorted(self._folder.glob("*.duckdb")):
+            if path.stem > snapshot_id:
+                yield path
 
     def watch(self) -> None:
         """Start to follow publication in the background, until `close`."""
@@ -228,4 +283,24 @@ def _open_file(path: Path) -> Snapshot:
         connection.close()
         raise
     snapshot_id, as_of, stale, passed, warned = row
-    return Snapshot(snapshot_id, as_of.replace(tzinfo=UTC), bool(stale), passed, warned, connection)
+    return Snapshot(
+        snapshot_id,
+        as_of.replace(tzinfo=UTC),
+        bool(stale),
+        passed,
+        warned,
+        connection,
+        _earlier_snapshots(connection),
+    )
+
+
+def _earlier_snapshots(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple]:
+    """(as_of, stale, checks passed, warned, batch), by id, of those that the file leads to."""
+    try:
+        rows = connection.execute(
+            "select snapshot_id, as_of, stale, checks_passed, checks_warned, batch_id "
+            "from earlier_snapshots"
+        ).fetchall()
+    except duckdb.CatalogException:  # a file of an earlier release leads to none
+        return {}
+    return {snapshot_id: tuple(values) for snapshot_id, *values in rows}

@@ -140,6 +140,9 @@ def run(
     every_row: Annotated[
         bool, typer.Option("--every-row", help="Hold every row of every mart against the messages.")
     ] = False,
+    republish: Annotated[
+        bool, typer.Option("--republish", help="Make the published file anew from the warehouse.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show Dagster's and dbt's log.")
     ] = False,
@@ -147,7 +150,12 @@ def run(
 ) -> None:
     """One pass: load what is new, build, check, publish."""
     summary = one_pass(
-        as_of, full_refresh=full_refresh, rehash=rehash, every_row=every_row, verbose=verbose
+        as_of,
+        full_refresh=full_refresh,
+        rehash=rehash,
+        every_row=every_row,
+        republish=republish,
+        verbose=verbose,
     )
     if as_json:
         print_json(summary)
@@ -176,6 +184,7 @@ def one_pass(
     full_refresh: bool = False,
     rehash: bool = False,
     every_row: bool = False,
+    republish: bool = False,
     days: tuple[date, date] | None = None,
     verbose: bool = False,
 ) -> dict:
@@ -192,6 +201,7 @@ def one_pass(
             full_refresh=full_refresh,
             rehash=rehash,
             every_row=every_row,
+            republish=republish,
             days=days,
             verbose=verbose,
         )
@@ -210,6 +220,52 @@ def status(as_json: AsJson = False) -> None:
     show_table("msgmetrics", ["what", "value"], list(state.items()))
     if state["snapshot"] is None:
         say(f"Nothing is published in {state['home']} yet: run `msgmetrics run`.")
+
+
+@app.command()
+def changes(
+    since: Annotated[
+        str | None, typer.Option("--from", help="A snapshot's id (default: the one before).")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="A later snapshot's id (default: the current one).")
+    ] = None,
+    mart: Annotated[str, typer.Option(help="The mart.")] = "hourly_by_channel",
+    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many rows.", min=1)] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """What changed in a mart between two snapshots, measure by measure."""
+    from msgmetrics.changes import changes_between
+
+    found = changes_between(
+        settings(), since=since, upto=until, mart=mart, account=account, limit=limit
+    )
+    if as_json:
+        print_json(found)
+        return
+    rows = found["rows"]
+    title = f"{mart}, {found['from']} to {found['to']}" + (
+        f", the first {limit:,}" if len(rows) == limit else ""
+    )
+    columns = list(rows[0]) if rows else ["period_start", "measure", "before", "after", "change"]
+    show_table(title, columns, [tuple(row.values()) for row in rows])
+
+
+@app.command()
+def export(
+    to: Annotated[Path, typer.Option(help="A folder of its own.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the marts as Parquet by day: only the days that changed since the last export."""
+    from msgmetrics.exporting import export as write
+
+    done = write(settings(), to)
+    if as_json:
+        print_json(done)
+        return
+    days = "every day" if done["days"] is None else f"{done['days']:,} changed days"
+    say(f"Wrote {days} of snapshot {done['snapshot']}, {done['files']:,} files, to {to}.")
 
 
 @app.command()
@@ -282,11 +338,12 @@ def dev(
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the endpoint.")] = 8000,
     dagster_port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    checks_port: Annotated[int, typer.Option(help="Port of the checks' reports.")] = 3001,
 ) -> None:
-    """Dagster UI, its daemon (schedules, sensors) and the endpoint together, until Ctrl-C."""
+    """Dagster UI and daemon, the endpoint and the checks' reports together, until Ctrl-C."""
     from msgmetrics.running import run_services
 
-    run_services(settings(), host, port, dagster_port)
+    run_services(settings(), host, port, dagster_port, checks_port)
 
 
 @app.command()

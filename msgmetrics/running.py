@@ -140,16 +140,31 @@ def status_of(settings: Settings) -> dict[str, Any]:
         state.update({key: snapshot[key] for key in state if key in snapshot})
         age = datetime.now(UTC).replace(tzinfo=None) - snapshot["as_of"]
         state["lag_seconds"] = round(age.total_seconds())
-    state["disk_bytes"] = _disk_bytes(settings)
+    state["disk_bytes"] = _disk_bytes(settings.home, settings)
+    state["disk_bound_bytes"] = _disk_bound(settings)
     state["home"] = str(settings.home.absolute())
     state["landing"] = str(settings.landing_path)
     return state
 
 
-def _disk_bytes(settings: Settings) -> int:
-    """Bytes of all files below MSGMETRICS_HOME, the landing zone left out."""
+# Published files that there may be at once: the shown one, the next, and one that is made anew.
+_PUBLISHED_AT_ONCE = 3
+
+
+def _disk_bound(settings: Settings) -> int:
+    """Bytes that the product may come to use while it runs with as much data as now, besides
+    published files that readers hold: what it uses, and as many published files as there may be."""
+    used = _disk_bytes(settings.home, settings)
+    published = _disk_bytes(settings.published_path.parent, settings)
+    if not settings.published_path.exists():
+        return used
+    return used - published + _PUBLISHED_AT_ONCE * settings.published_path.stat().st_size
+
+
+def _disk_bytes(below: Path, settings: Settings) -> int:
+    """Bytes of all files below a folder, the landing zone left out."""
     total = 0
-    for folder, folders, names in os.walk(settings.home):
+    for folder, folders, names in os.walk(below):
         folders[:] = [f for f in folders if (Path(folder) / f).absolute() != settings.landing_path]
         for name in names:
             path = Path(folder) / name
@@ -249,12 +264,16 @@ def requeue(settings: Settings, ids: list[int], *, shown: int) -> dict[str, Any]
 # --- services -------------------------------------------------------------------------------
 
 
-def run_services(settings: Settings, host: str, port: int, dagster_port: int) -> None:
-    """Dagster's UI and daemon and the endpoint, until Ctrl-C or until one of them ends."""
+def run_services(
+    settings: Settings, host: str, port: int, dagster_port: int, checks_port: int
+) -> None:
+    """Dagster's UI and daemon, the endpoint and the reports of the last gate, until Ctrl-C or until
+    one of them ends."""
     from orchestration.passes import dagster_instance_folder
 
     dagster_instance_folder(settings)
-    for name, number in (("--port", port), ("--dagster-port", dagster_port)):
+    ports = {"--port": port, "--dagster-port": dagster_port, "--checks-port": checks_port}
+    for name, number in ports.items():
         _need_free_port(host, number, name)
     folder = Path(sys.executable).parent
     workspace = ["-w", str(PROJECT_ROOT / "workspace.yaml")]
@@ -263,11 +282,18 @@ def run_services(settings: Settings, host: str, port: int, dagster_port: int) ->
         "Dagster UI": [str(folder / "dagster-webserver"), *ui, *workspace],
         "Dagster daemon": [str(folder / "dagster-daemon"), "run", *workspace],
         "endpoint": [str(folder / "msgmetrics"), "serve", "--host", host, "--port", str(port)],
+        "reports of checks": [
+            *(sys.executable, "-m", "http.server", str(checks_port), "--bind", host),
+            *("--directory", str(settings.checks_dir)),
+        ],
     }
+    settings.checks_dir.mkdir(parents=True, exist_ok=True)
+    reports = f"http://{host}:{checks_port}"
     environment = {
         **os.environ,
         "MSGMETRICS_HOME": str(settings.home.absolute()),
         "MSGMETRICS_LANDING": str(settings.landing_path),
+        "MSGMETRICS_CHECKS_URL": settings.checks_url or reports,
     }
     services: dict[str, subprocess.Popen] = {}
     for number in (
@@ -281,6 +307,7 @@ def run_services(settings: Settings, host: str, port: int, dagster_port: int) ->
                 command, cwd=PROJECT_ROOT, env=environment, start_new_session=True
             )
         say(f"Dagster UI on http://{host}:{dagster_port}, endpoint on http://{host}:{port}/docs.")
+        say(f"Reports of the last gate on {reports}.")
         say("Ctrl-C stops all of it.")
         while all(service.poll() is None for service in services.values()):
             time.sleep(0.5)

@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     threads: int = Field(
         0, ge=0, le=1024, description="threads of the warehouse (0 = one for each core)"
     )
+    checks_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+[^/\s])?$",
+        description="where the reports of the last gate are served, for links in the Dagster UI; "
+        "`msgmetrics dev` sets it",
+    )
     callback_allow: str = Field(
         "",
         description="internal hosts, host:port, addresses or CIDRs that callbacks may go to, "
@@ -96,6 +102,11 @@ class Settings(BaseSettings):
     @property
     def snapshots_dir(self) -> Path:
         return self.home.absolute() / "published" / "snapshots"
+
+    @property
+    def checks_dir(self) -> Path:
+        """Reports of the last gate, HTML pages of a run in a folder of its own."""
+        return self.home.absolute() / "checks"
 
     @property
     def endpoint_dir(self) -> Path:

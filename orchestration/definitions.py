@@ -3,7 +3,7 @@
 import dagster as dg
 
 from orchestration.assets import published, raw, warehouse
-from orchestration.checks.published import metrics_are_possible
+from orchestration.checks.published import gate
 from orchestration.jobs import backfill, refresh
 from orchestration.resources import Writer, dbt_resource
 from orchestration.schedules import nightly_schedule, refresh_schedule
@@ -11,7 +11,7 @@ from orchestration.sensors import landing_sensor
 
 defs = dg.Definitions(
     assets=[raw.load, warehouse.build, published.snapshot],
-    asset_checks=[metrics_are_possible],
+    asset_checks=[gate],
     jobs=[refresh, backfill],
     schedules=[refresh_schedule, nightly_schedule],
     sensors=[landing_sensor],

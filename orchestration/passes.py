@@ -78,6 +78,7 @@ def run_pass(
     full_refresh: bool = False,
     rehash: bool = False,
     every_row: bool = False,
+    republish: bool = False,
     days: tuple[date, date] | None = None,
     verbose: bool = False,
 ) -> PassResult:
@@ -107,7 +108,8 @@ def run_pass(
         load = {"as_of": as_of, "rehash": rehash}
         job = "refresh"
         ops["load"] = {"config": {k: v for k, v in load.items() if v is not None}}
-    ops["build"] = {"config": {"full_refresh": full_refresh, "every_row": every_row}}
+    build = {"full_refresh": full_refresh, "every_row": every_row, "published_anew": republish}
+    ops["build"] = {"config": build}
     run_config = {
         "ops": ops,
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},

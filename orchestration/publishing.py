@@ -1,52 +1,37 @@
-"""The published file: one whole DuckDB file a snapshot, and the stable name that points to it.
+"""The published file: when it is brought forward, when it is made anew, and the stable name.
 
-A snapshot is built beside the others under a name of its own, and becomes visible when the stable
-name, a symbolic link, is replaced in one step: no reader ever sees a part of it, and one that has
-the old file open keeps it. When to publish is Dagster's affair (`assets/published.py`).
+Two files take turns. The one that no reader is shown any more is brought forward by what changed
+since it was published, out of sight, and then the stable name, a symbolic link, is pointed to it in
+one step: no reader ever sees a part, and one that has the old file open keeps it. A file that a
+reader still holds is left alone, and a copy of the current one is brought forward instead. Where
+the changes do not lead from what is there to what is now, the file is made anew from the warehouse.
+
+How the rows of a file are written lives in `published_rows.py`, what its tables are in
+`msgmetrics/published_tables.py`; when to publish is Dagster's affair (`assets/published.py`).
 """
 
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from ulid import ULID
 
-from msgmetrics.catalogue import Catalogue, catalogue
 from msgmetrics.settings import Settings
+from orchestration import published_rows
+from orchestration.loading.system import is_without_room, no_room
 from orchestration.progress import remark
+from orchestration.published_rows import Snapshot
+from orchestration.warehouse import transaction
 
-# Reading order: an account's rows stand together, in time.
-_ORDER = ("account_key", "period_start", "sent_at")
-_NOT_PUBLISHED = ("drop_reasons", "event_types")
-# Marts that are views of another, in the published file as in the warehouse.
-_VIEWS = {
-    f"{grain}_by_account": f"select * exclude (channel_name) from {grain}_by_channel"
-    for grain in ("hourly", "daily")
-}
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What a published file says of itself; times are in UTC, without a zone."""
-
-    snapshot_id: str
-    as_of: datetime
-    published_at: datetime
-    stale: bool
-    checks_passed: int
-    checks_warned: int
-    batch_id: int
-    messages: int
-    records_loaded: int
-    records_quarantined: int
-    files_loaded: int
-    files_unreadable: int
-    events_waiting: int
+Progress = Callable[[int, int], None]
+# The name under which the file that readers are shown is attached meanwhile.
+CURRENT = "current_file"
 
 
 def publish(
@@ -56,31 +41,52 @@ def publish(
     now: datetime,
     checks_passed: int,
     checks_warned: int,
-    marts_are_published: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    anew: bool = False,
+    progress: Progress = lambda done, total: None,
 ) -> Snapshot:
-    """Publishes what the warehouse holds now as a new snapshot, and drops snapshots past keeping.
+    """Publishes what the warehouse holds now as a new snapshot, and drops files past keeping.
 
-    The connection is one to the warehouse; its writer must be at rest. `marts_are_published`: the
-    marts are those of the current snapshot, so only what it says of itself is written anew.
+    The connection is one to the warehouse; its writer must be at rest. anew: write every table from
+    the warehouse, in reading order, whatever is there. Raises UserError where the disk is full.
     """
     settings.snapshots_dir.mkdir(parents=True, exist_ok=True)
     for left_behind in settings.snapshots_dir.glob("*.building*"):
         left_behind.unlink()
-    snapshot = _describe(connection, settings, now, checks_passed, checks_warned)
+    current = _current(connection, settings)
+    last = current and current[1]
+    # A clock that went back makes neither ids nor times go back.
+    if last is not None:
+        now = max(now, (last["published_at"] + timedelta(milliseconds=1)).replace(tzinfo=UTC))
+    snapshot = published_rows.describe(
+        connection,
+        settings,
+        snapshot_id=_next_id(settings, now),
+        now=now,
+        checks_passed=checks_passed,
+        checks_warned=checks_warned,
+        last=last,
+    )
     building = settings.snapshots_dir / f"{snapshot.snapshot_id}.building"
-    if marts_are_published:
-        _clone(settings.published_path, building)
-        with duckdb.connect(str(building)) as published:
-            _write_snapshot_row(published, snapshot)
-    else:
-        _write(connection, building, snapshot, progress)
-    finished = settings.snapshots_dir / f"{snapshot.snapshot_id}.duckdb"
-    _sync(building)
+    try:
+        if (
+            anew
+            or current is None
+            or not _forward(connection, settings, building, snapshot, current, progress)
+        ):
+            _anew(connection, settings, building, snapshot, current, progress)
+        _sync(building)
+    except BaseException as error:
+        for part in settings.snapshots_dir.glob(f"{building.name}*"):
+            part.unlink(missing_ok=True)
+        if isinstance(error, duckdb.Error | OSError) and is_without_room(error):
+            raise no_room(settings.snapshots_dir) from None
+        raise
+    finished = building.with_suffix(".duckdb")
     building.rename(finished)
+    _sync(settings.snapshots_dir)
     _point(settings.published_path, finished)
     try:
-        _drop_old(settings, finished, now)
+        _drop_old(settings, finished, snapshot.generation, now)
     except OSError as error:
         remark(
             f"An old snapshot could not be removed ({error}); it is tried again at the next run."
@@ -88,170 +94,154 @@ def publish(
     return snapshot
 
 
-def _describe(
+def _current(
+    connection: duckdb.DuckDBPyConnection, settings: Settings
+) -> tuple[Path, dict[str, Any]] | None:
+    """The file that readers are shown and what it says of itself; None where there is none, or none
+    that can be read, or it is of another warehouse."""
+    last = published_rows.published_snapshot(connection, settings)
+    return None if last is None else (settings.published_path.resolve(), last)
+
+
+def _next_id(settings: Settings, now: datetime) -> str:
+    """An id that sorts behind all there are."""
+    known = [file.stem for file in _files(settings)]
+    while (fresh := str(ULID.from_datetime(now))) <= max(known, default=""):
+        now += timedelta(milliseconds=1)
+        newest = ULID.from_str(max(known)).datetime
+        now = max(now, newest + timedelta(milliseconds=1))
+    return fresh
+
+
+def _files(settings: Settings) -> list[Path]:
+    """The published files, from the oldest; ULIDs sort by time."""
+    return sorted(settings.snapshots_dir.glob("*.duckdb"))
+
+
+# --- ways to the next file --------------------------------------------------------------------
+
+
+def _forward(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
-    now: datetime,
-    checks_passed: int,
-    checks_warned: int,
-) -> Snapshot:
-    row = connection.execute(
-        """
-        select
-            (select max(as_of) from raw.batches),
-            (select max(batch_id) from raw.batches),
-            (select count(*) from marts.messages),
-            (select max(sent_at) from marts.messages),
-            (select coalesce(sum(loaded), 0)::bigint from raw.files),
-            (
-                select count(*) from raw.quarantine
-                where closed_at is null and row_number is not null
-            ),
-            (select count(*) from raw.files where status = 'loaded'),
-            (select count(*) from raw.quarantine where closed_at is null and row_number is null),
-            (select coalesce(sum(events), 0)::bigint from facts.waiting_events)
-        """
-    ).fetchone()
-    assert row is not None
-    as_of, batch_id, messages, last_sent_at, loaded, refused, files, unreadable, waiting = row
-    newest_allowed = as_of - timedelta(seconds=settings.stale_after)
-    return Snapshot(
-        snapshot_id=str(ULID.from_datetime(now)),
-        as_of=as_of,
-        published_at=now.replace(tzinfo=None),
-        stale=last_sent_at is None or last_sent_at < newest_allowed,
-        checks_passed=checks_passed,
-        checks_warned=checks_warned,
-        batch_id=batch_id,
-        messages=messages,
-        records_loaded=loaded,
-        records_quarantined=refused,
-        files_loaded=files,
-        files_unreadable=unreadable,
-        events_waiting=waiting,
-    )
+    building: Path,
+    snapshot: Snapshot,
+    current: tuple[Path, dict[str, Any]],
+    progress: Progress,
+) -> bool:
+    """Brings a file forward under the new name; whether there was one that could be."""
+    path, last = current
+    if last.get("generation") != snapshot.generation:
+        return False
+    for take in (_take_standby, _copy_current):
+        base = take(settings, building, path, last)
+        if base is None or not published_rows.can_be_brought_forward(connection, base["batch_id"]):
+            continue
+        try:
+            with _attached(connection, building, path):
+                published_rows.bring_forward(
+                    connection, settings, base["batch_id"], snapshot, last, CURRENT, progress
+                )
+            return True
+        except duckdb.Error as error:
+            if is_without_room(error):
+                raise
+            remark(f"A published file could not be brought forward ({str(error).splitlines()[0]}).")
+            for part in settings.snapshots_dir.glob(f"{building.name}*"):
+                part.unlink()
+    return False
 
 
-def published_tables(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    """(schema, table) of every table or view that readers see: marts and reference data."""
-    return connection.execute(
-        "select table_schema, table_name from information_schema.tables "
-        "where table_catalog = current_database() and table_schema in ('marts', 'reference') "
-        "and not list_contains($hidden, table_name) order by table_schema, table_name",
-        {"hidden": list(_NOT_PUBLISHED)},
-    ).fetchall()
+def _take_standby(
+    settings: Settings, building: Path, current: Path, last: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Renames the newest file of the current one's kind that nobody reads; what it says of itself.
+
+    From then on only those who had it open already could reach it, and there are none.
+    """
+    for path in reversed(_files(settings)):
+        if path == current:
+            continue
+        said = published_rows.said_by(path)
+        if said is None or said.get("generation") != last["generation"] or not _is_free(path):
+            continue
+        path.rename(building)
+        return said
+    return None
 
 
-def _write(
+def _copy_current(
+    settings: Settings, building: Path, current: Path, last: dict[str, Any]
+) -> dict[str, Any]:
+    building.unlink(missing_ok=True)
+    _clone(current, building)
+    return last
+
+
+def _anew(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    building: Path,
+    snapshot: Snapshot,
+    current: tuple[Path, dict[str, Any]] | None,
+    progress: Progress,
+) -> None:
+    """Writes every table from the warehouse; earlier snapshots stay if the current file has what
+    leads back to them."""
+    building.unlink(missing_ok=True)
+    earlier = None
+    if current and current[1].get("generation") == snapshot.generation:
+        earlier = current[0]
+    last = current and current[1]
+    try:
+        with _attached(connection, building, earlier):
+            replaced = CURRENT if earlier else None
+            published_rows.write(connection, settings, snapshot, last, replaced, progress)
+    except duckdb.Error as error:
+        if earlier is None or is_without_room(error):
+            raise
+        remark(
+            f"What led back to earlier snapshots cannot be read ({str(error).splitlines()[0]}): "
+            "they are given up."
+        )
+        for part in settings.snapshots_dir.glob(f"{building.name}*"):
+            part.unlink()
+        with _attached(connection, building):
+            published_rows.write(connection, settings, snapshot, None, None, progress)
+
+
+@contextmanager
+def _attached(
+    connection: duckdb.DuckDBPyConnection, building: Path, current: Path | None = None
+) -> Iterator[None]:
+    """The file as database `published`, the current one beside it; one transaction.
+
+    At the end all of it is in the file itself, nothing in a log beside it.
+    """
+    with ExitStack() as stack:
+        _attach(stack, connection, building, "published")
+        if current is not None:
+            _attach(stack, connection, current, CURRENT, "(read_only)")
+        connection.execute("set preserve_insertion_order = true")
+        stack.callback(connection.execute, "set preserve_insertion_order = false")
+        with transaction(connection):
+            yield
+        connection.execute("checkpoint published")
+
+
+def _attach(
+    stack: ExitStack,
     connection: duckdb.DuckDBPyConnection,
     path: Path,
-    snapshot: Snapshot,
-    progress: Callable[[int, int], None],
+    name: str,
+    options: str = "",
 ) -> None:
-    tables = published_tables(connection)
     quoted_path = str(path).replace("'", "''")
-    connection.execute(f"attach '{quoted_path}' as published")
-    try:
-        connection.execute("set preserve_insertion_order = true")
-        connection.execute("begin transaction")
-        for done, (schema, table) in enumerate(tables):
-            progress(done, len(tables))
-            columns = [
-                name for (name, *_) in connection.execute(f"describe {schema}.{table}").fetchall()
-            ]
-            order = ", ".join(column for column in _ORDER if column in columns)
-            if table not in _VIEWS:
-                connection.execute(
-                    f"create table published.{table} as select * from {schema}.{table}"
-                    + (f" order by {order}" if order and schema == "marts" else "")
-                )
-                _comment(connection, "table", table, columns)
-        for table, select in _VIEWS.items():
-            _create_view(connection, table, select)
-        (home,) = connection.execute("select current_database()").fetchone()
-        connection.execute("use published")
-        _write_snapshot_row(connection, snapshot)
-        connection.execute(f"use {home}")
-        connection.execute("commit")
-        progress(len(tables), len(tables))
-    finally:
-        connection.execute("set preserve_insertion_order = false")
-        connection.execute("detach published")
+    connection.execute(f"attach '{quoted_path}' as {name} {options}")
+    stack.callback(connection.execute, f"detach {name}")
 
 
-def _write_snapshot_row(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
-    connection.execute(
-        """
-        create or replace table snapshots (
-            snapshot_id varchar, as_of timestamp, published_at timestamp, stale boolean,
-            checks_passed integer, checks_warned integer, batch_id integer, messages bigint,
-            records_loaded bigint, records_quarantined bigint, files_loaded bigint,
-            files_unreadable bigint, events_waiting bigint
-        );
-        comment on table snapshots is 'What this file holds. One row.';
-        """
-    )
-    values = asdict(snapshot)
-    names = ", ".join(values)
-    marks = ", ".join(f"${name}" for name in values)
-    connection.execute(f"insert into snapshots ({names}) values ({marks})", values)
-
-
-def _create_view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
-    """A view that names no database: readers open the file under names of their own."""
-    (home,) = connection.execute("select current_database()").fetchone()
-    connection.execute("use published")
-    connection.execute(f"create view {name} as {select}")
-    connection.execute(f"use {home}")
-    _comment(connection, "view", name, [])
-
-
-def _comment(
-    connection: duckdb.DuckDBPyConnection, kind: str, table: str, columns: list[str]
-) -> None:
-    """Says in the file itself what a table or view and its columns are."""
-
-    def text(words: str) -> str:
-        return "'" + words.replace("'", "''") + "'"
-
-    if words := table_description(table, catalogue()):
-        connection.execute(f"comment on {kind} published.{table} is {text(words)}")
-    described = column_descriptions(catalogue())
-    for column in columns:
-        if words := described.get(column):
-            connection.execute(f"comment on column published.{table}.{column} is {text(words)}")
-
-
-def table_description(table: str, known: Catalogue) -> str | None:
-    """What a published table holds and its grain; None for reference tables."""
-    for grain, period in (("hourly", "hour"), ("daily", "day")):
-        if table.startswith(f"{grain}_by_"):
-            mart = table.removeprefix(f"{grain}_by_")
-            keys = [d.column for d in known.dimensions.values() if d.mart == mart and not d.name_of]
-            others = [key for key in keys if key not in ("account_key", "channel_code")]
-            named = ", ".join(["account", "channel", *others])
-            return (
-                f"Measures and metrics by {period} of sending (UTC). One row per {period}, {named}."
-            )
-    return {
-        "minutely": "Measures by minute of sending (UTC). One row per minute, account, channel.",
-        "messages": "Messages with their outcome, no end user's address. One row per message.",
-        "url_clicks": "Links clicked in messages. One row per message and link.",
-        "accounts": "Accounts with their parent and plan. One row per account.",
-    }.get(table)
-
-
-def column_descriptions(known: Catalogue) -> dict[str, str]:
-    """Descriptions of the columns that the catalogue knows, by column name."""
-    return {
-        "period_start": "Start of the period of sending, in UTC.",
-        "message_id": "The message.",
-        "sent_at": "When it was submitted, or received if inbound, in UTC.",
-        **{d.column: d.description for d in known.dimensions.values()},
-        **{m.name: m.description for m in known.measures.values()},
-        **{m.column: f"{m.title}: {m.description}" for m in known.metrics.values()},
-    }
-
+# --- files --------------------------------------------------------------------------------------
 
 # ioctl of Linux file systems that share blocks between files until one of them is written.
 _FICLONE = 0x40049409
@@ -266,9 +256,22 @@ def _clone(source: Path, target: Path) -> None:
             shutil.copyfileobj(read, written, 16 << 20)
 
 
+def _is_free(path: Path) -> bool:
+    """Whether no other process has the file open in DuckDB, which locks what it reads."""
+    with path.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
+
+
 def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _point(name: Path, target: Path) -> None:
@@ -277,12 +280,32 @@ def _point(name: Path, target: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(os.path.relpath(target, name.parent))
     fresh.replace(name)
+    _sync(name.parent)
 
 
-def _drop_old(settings: Settings, current: Path, now: datetime) -> None:
-    """Removes snapshots that were replaced longer ago than they are kept."""
-    keep_since = (now - timedelta(hours=settings.snapshot_hours)).timestamp()
-    files = sorted(settings.snapshots_dir.glob("*.duckdb"))  # ULIDs sort by time
-    for file, successor in zip(files, files[1:], strict=False):
-        if file != current and successor.stat().st_mtime < keep_since:
-            file.unlink(missing_ok=True)
+def _drop_old(settings: Settings, current: Path, generation: str, now: datetime) -> None:
+    """Removes files that are not needed any more and that nobody reads.
+
+    Of the current kind one besides the current file is kept, to be brought forward next. A file
+    that was replaced by one made anew alone leads to its snapshots, and is kept as long as these.
+    """
+    keep_since = now - timedelta(hours=settings.snapshot_hours)
+    replaced_at = now
+    has_standby = False
+    later = generation
+    for path in reversed(_files(settings)):
+        if path == current:
+            continue
+        said = published_rows.said_by(path)
+        of_file = (said or {}).get("generation") or path.stem
+        if of_file == generation:
+            is_kept, has_standby = not has_standby, True
+        else:
+            if of_file != later:
+                replaced_at, later = ULID.from_str(later).datetime, of_file
+                newest_of_kind = True
+            else:
+                newest_of_kind = False
+            is_kept = said is not None and newest_of_kind and replaced_at >= keep_since
+        if not is_kept and _is_free(path):
+            path.unlink(missing_ok=True)

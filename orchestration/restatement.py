@@ -7,20 +7,23 @@ which are read here: `facts.marks`, how far each relation has come, and
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import duckdb
 
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
 from orchestration.dbt import fingerprint_of_project
+from orchestration.published_rows import published_snapshot
 
 NOTHING_LOADED = "Nothing is loaded yet: run `msgmetrics run` first."
 
 # The mark of whole builds that ended well: models, tests and all.
 _BUILD = "build"
-# Stands while a comparison of every row is owed.
+# Stand while something is owed: a build that compares every row, a gate that does, a published file
+# that is made anew.
 _EVERY_ROW = "every row"
+_EVERY_ROW_JUDGED = "every row judged"
+_PUBLISHED_ANEW = "published anew"
 # Batches that ask for something: records to take in, days to recompute.
 _ASKING = """
 select batch_id, coalesce(cause, 'load') as cause, from_day, to_day, loaded
@@ -47,6 +50,8 @@ def unfinished(connection: duckdb.DuckDBPyConnection, settings: Settings) -> lis
         reasons.append("The models or the reference data are others than those of the last build.")
     if owes_every_row(connection):
         reasons.append("Every row is to be compared: the last build that did so did not end well.")
+    if owes_published_anew(connection):
+        reasons.append("The published file is to be made anew.")
     published = published_snapshot(connection, settings)
     if published is None:
         reasons.append("Nothing is published yet.")
@@ -59,21 +64,54 @@ def unfinished(connection: duckdb.DuckDBPyConnection, settings: Settings) -> lis
 
 
 def owe_every_row(connection: duckdb.DuckDBPyConnection) -> None:
-    """Notes that every row is to be compared, until a build that did so has ended well.
+    """Notes that every row is to be compared, until a build that did so has ended well, and by the
+    gate, until what it passed is published.
 
     So that what the nightly comparison refused is not published by the next pass, which compares
     less.
     """
-    if _exists(connection, "facts", "marks") and not owes_every_row(connection):
-        connection.execute("insert into facts.marks (relation) values (?)", [_EVERY_ROW])
+    _owe(connection, _EVERY_ROW)
+    _owe(connection, _EVERY_ROW_JUDGED)
 
 
 def owes_every_row(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether a comparison of every row was begun and has not ended well."""
+    return _owes(connection, _EVERY_ROW)
+
+
+def judges_every_row(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the gate is to look at every row, and not only at what was touched."""
+    return _owes(connection, _EVERY_ROW_JUDGED)
+
+
+def owe_published_anew(connection: duckdb.DuckDBPyConnection) -> None:
+    """Notes that the published file is to be made anew from the warehouse, until it is."""
+    _owe(connection, _PUBLISHED_ANEW)
+
+
+def owes_published_anew(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the published file is to be made anew from the warehouse."""
+    return _owes(connection, _PUBLISHED_ANEW)
+
+
+def remember_published(connection: duckdb.DuckDBPyConnection) -> None:
+    """Notes that what the gate passed is published."""
+    if _exists(connection, "facts", "marks"):
+        connection.execute(
+            "delete from facts.marks where relation in (?, ?)", [_EVERY_ROW_JUDGED, _PUBLISHED_ANEW]
+        )
+
+
+def _owe(connection: duckdb.DuckDBPyConnection, what: str) -> None:
+    if _exists(connection, "facts", "marks") and not _owes(connection, what):
+        connection.execute("insert into facts.marks (relation) values (?)", [what])
+
+
+def _owes(connection: duckdb.DuckDBPyConnection, what: str) -> bool:
     if not _exists(connection, "facts", "marks"):
         return False
     found = connection.execute(
-        "select count(*) from facts.marks where relation = ?", [_EVERY_ROW]
+        "select count(*) from facts.marks where relation = ?", [what]
     ).fetchone()
     return found != (0,)
 
@@ -196,33 +234,6 @@ def _exists(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> b
         [schema, table],
     ).fetchone()
     return found != (0,)
-
-
-def published_snapshot(
-    connection: duckdb.DuckDBPyConnection, settings: Settings
-) -> dict[str, Any] | None:
-    """What the published file says of itself.
-
-    None where there is none that can be read, or it is of another warehouse than this one.
-    """
-    if not settings.published_path.exists():
-        return None
-    try:
-        with duckdb.connect(str(settings.published_path), read_only=True) as published:
-            cursor = published.execute("select * from snapshots")
-            names = [column[0] for column in cursor.description]
-            row = cursor.fetchone()
-    except duckdb.Error:
-        return None
-    if row is None:
-        return None
-    snapshot = dict(zip(names, row, strict=True))
-    is_ours = connection.execute(
-        "select count(*) filter (where batch_id = $batch_id) > 0 and max(as_of) = $as_of "
-        "from raw.batches where batch_id <= $batch_id",
-        {"batch_id": snapshot["batch_id"], "as_of": snapshot["as_of"]},
-    ).fetchone()
-    return snapshot if is_ours == (True,) else None
 
 
 # --- what was restated ----------------------------------------------------------------------

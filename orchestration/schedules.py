@@ -26,10 +26,13 @@ def refresh_schedule() -> dg.RunRequest:
     cron_schedule="40 2 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="A pass a night that also holds every row of every mart against the messages.",
+    description=(
+        "A pass a night that also holds every row of every mart against the messages, and writes "
+        "the published file anew: in reading order, without the room that replaced rows took."
+    ),
 )
 def nightly_schedule() -> dg.RunRequest:
     return dg.RunRequest(
         partition_key=landing_day(),
-        run_config={"ops": {"build": {"config": {"every_row": True}}}},
+        run_config={"ops": {"build": {"config": {"every_row": True, "published_anew": True}}}},
     )

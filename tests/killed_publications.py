@@ -1,14 +1,17 @@
 """Kills publications: forks a child a kill point, and publishes again after it.
 
 Run as a program, so that the tests' own process is not the one that forks: `python
-killed_publications.py HOME POINT ...`. HOME/warehouse.duckdb holds a built warehouse. A point is
+killed_publications.py HOME POINT ...`. HOME/warehouse.duckdb holds a built warehouse, and
+HOME/published.saved the folder of published files that each point starts from. A point is
 `execute:<number>` for a statement, or `fsync`, `rename`, `replace`, each before or after; `none`
-kills nothing. Prints a JSON object a point: what the stable name showed after the kill, and after
-the next publication. What must hold is the tests' matter.
+kills nothing. Prints a JSON object a point: what the stable name showed before, after the kill, and
+after the next publication, and how many statements that took. What must hold is the tests' matter.
 """
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 from datetime import UTC, datetime
@@ -27,16 +30,15 @@ def kill_self() -> None:
 
 
 class Connection:
-    """A connection that ends this process before its n-th statement."""
+    """A connection that counts its statements, and ends this process before its n-th."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, number: int | None) -> None:
-        self._connection, self._left = connection, number
+        self._connection, self._number, self.statements = connection, number, 0
 
     def execute(self, *arguments: object) -> duckdb.DuckDBPyConnection:
-        if self._left is not None:
-            self._left -= 1
-            if self._left == 0:
-                kill_self()
+        self.statements += 1
+        if self.statements == self._number:
+            kill_self()
         return self._connection.execute(*arguments)
 
     def __getattr__(self, name: str) -> object:
@@ -56,9 +58,10 @@ def _kill_around(owner: object, name: str, when: str) -> None:
     setattr(owner, name, killing)
 
 
-def publish(home: Path, point: str) -> bool:
-    """Publishes in a child; returns whether it was killed."""
+def publish(home: Path, point: str) -> int | None:
+    """Publishes in a child; returns its statements, None if it was killed."""
     _TIMES["publications"] += 1
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         step, _, which = point.partition(":")
@@ -66,32 +69,41 @@ def publish(home: Path, point: str) -> bool:
             _kill_around(Path, step, which)
         elif step == "fsync":
             _kill_around(os, step, which)
-        connection = duckdb.connect(str(home / "warehouse.duckdb"))
+        connection = Connection(
+            duckdb.connect(str(home / "warehouse.duckdb")),
+            int(which) if step == "execute" else None,
+        )
         publishing.publish(
-            Connection(connection, int(which) if step == "execute" else None),
+            connection,
             Settings(home=home),
-            now=datetime.fromtimestamp(1_780_000_000 + _TIMES["publications"], UTC),
+            now=datetime.fromtimestamp(1_790_000_000 + _TIMES["publications"], UTC),
             checks_passed=1,
             checks_warned=0,
         )
+        os.write(writer, str(connection.statements).encode())
         os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        statements = pipe.read()
     _, status = os.waitpid(pid, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0:
         raise SystemExit(f"the publication at {point} failed by itself")
-    return os.WIFSIGNALED(status)
+    return None if os.WIFSIGNALED(status) else int(statements)
 
 
 def shown(home: Path) -> dict[str, object]:
     """What a reader finds under the stable name; in a child, as DuckDB keeps files open."""
     reader, writer = os.pipe()
     if (pid := os.fork()) == 0:
+        rows = hashlib.sha256()
         with duckdb.connect(str(Settings(home=home).published_path), read_only=True) as file:
             (snapshot,) = file.execute("select snapshot_id from snapshots").fetchone()
             tables = file.execute("select table_name from duckdb_tables() order by 1").fetchall()
-            rows = [
-                file.execute(f"select count(*) from {name}").fetchone()[0] for (name,) in tables
-            ]
-        os.write(writer, json.dumps({"snapshot": snapshot, "rows": rows}).encode())
+            for (name,) in tables:
+                if "snapshots" not in name:
+                    every = file.execute(f"select * from {name} order by all").fetchall()
+                    rows.update(f"{name} {every}".encode())
+        os.write(writer, json.dumps({"snapshot": snapshot, "rows": rows.hexdigest()}).encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
@@ -101,19 +113,22 @@ def shown(home: Path) -> dict[str, object]:
 
 
 def main(home: Path, points: list[str]) -> None:
-    publish(home, "none")
+    snapshots = Settings(home=home).snapshots_dir
     for point in points:
+        shutil.rmtree(home / "published", ignore_errors=True)
+        shutil.copytree(home / "published.saved", home / "published", symlinks=True)
         before = shown(home)
-        was_killed = publish(home, point)
+        was_killed = publish(home, point) is None
         after = shown(home)
-        publish(home, "none")
+        statements = publish(home, "none")
         outcome = {
             "point": point,
             "was_killed": was_killed,
             "before": before,
             "after": after,
             "finally": shown(home),
-            "left_behind": len(list(Settings(home=home).snapshots_dir.glob("*.building*"))),
+            "statements": statements,
+            "files": len(list(snapshots.iterdir())),
         }
         print(json.dumps(outcome), flush=True)
 

@@ -7,35 +7,34 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
-import duckdb
 import pytest
-from compiled import build_models, create_seeds
-
-sys.path.append(str(Path(__file__).parent / "dbt_project"))
-from small_world import create_raw_records  # noqa: E402
+from hostile import drawn, side_by_side
+from incremental_warehouse import IncrementalWarehouse
+from published_snapshots import publish_now
+from test_incremental_equals_full_refresh import split
 
 POINTS = [
-    *(f"execute:{number}" for number in (2, 60, 900)),
-    "fsync:after",
+    "none",
+    *(f"execute:{number}" for number in (3, 60, 130, 250)),
+    *(f"fsync:{when}" for when in ("before", "after")),
     *(f"{step}:{when}" for step in ("rename", "replace") for when in ("before", "after")),
 ]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a built warehouse."""
-    home = tmp_path_factory.mktemp("home")
-    with duckdb.connect() as connection:
-        connection.execute(f"attach '{home / 'warehouse.duckdb'}' as file")
-        create_seeds(connection)
-        create_raw_records(connection)
-        connection.execute(
-            "insert into raw.batches (batch_id, as_of, started_at) "
-            "values (1, '2026-05-07', '2026-05-07')"
-        )
-        build_models(connection)
-        connection.execute("copy from database memory to file")
+    """A home with two published files, and a batch that neither has."""
+    random = Random(2)
+    warehouse = IncrementalWarehouse(tmp_path_factory.mktemp("killed"))
+    home = warehouse.settings.home
+    for number, part in enumerate(split(side_by_side(drawn(20, 2)), 3, random)):
+        warehouse.arrive(part, random)
+        warehouse.build()
+        if number < 2:
+            publish_now(warehouse.settings)
+    (home / "published").rename(home / "published.saved")
     return home
 
 
@@ -47,15 +46,17 @@ def test_a_reader_never_finds_a_part_and_the_next_publication_is_whole(home: Pat
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    outcomes = [json.loads(line) for line in finished.stdout.splitlines()]
-    assert [one["point"] for one in outcomes] == POINTS
-    for outcome in outcomes:
-        assert outcome["was_killed"], outcome["point"]
-        assert outcome["after"]["rows"] == outcome["before"]["rows"], outcome["point"]
-        assert outcome["finally"]["rows"] == outcome["before"]["rows"], outcome["point"]
-        assert outcome["finally"]["snapshot"] > outcome["after"]["snapshot"], outcome["point"]
-        assert outcome["left_behind"] == 0, outcome["point"]
-    shown = {
-        one["point"]: one["after"]["snapshot"] != one["before"]["snapshot"] for one in outcomes
-    }
-    assert shown["replace:after"] and not shown["replace:before"]
+    outcomes = {one["point"]: one for one in map(json.loads, finished.stdout.splitlines())}
+    undisturbed = outcomes.pop("none")
+    whole = undisturbed["after"]["rows"]
+    assert not undisturbed["was_killed"] and whole != undisturbed["before"]["rows"]
+    assert list(outcomes) == POINTS[1:]
+    for point, outcome in outcomes.items():
+        before, after = outcome["before"], outcome["after"]
+        assert outcome["was_killed"], point
+        is_new = after["snapshot"] != before["snapshot"]
+        assert after["rows"] == (whole if is_new else before["rows"]), point
+        assert is_new == (point == "replace:after"), point
+        assert outcome["finally"]["rows"] == whole, point
+        assert outcome["finally"]["snapshot"] > after["snapshot"], point
+        assert outcome["files"] <= 2, point

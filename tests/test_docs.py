@@ -13,6 +13,7 @@ from endpoint.app import create_app
 from msgmetrics.catalogue import catalogue
 from msgmetrics.cli import app
 from msgmetrics.settings import Settings
+from orchestration.checks.published import CHECKS
 from orchestration.loading.records import streams
 from orchestration.webhooks.providers import PROVIDERS
 
@@ -139,6 +140,15 @@ def webhooks_table() -> str:
     return _table(["provider", "kind of payload", "is", "read as"], rows)
 
 
+def checks_table() -> str:
+    """Every check of the last gate with its severity."""
+    rows = [
+        [f"`{check.name}`", "error" if check.blocks else "warning", check.description]
+        for check in CHECKS
+    ]
+    return _table(["check", "severity", "holds if"], rows)
+
+
 TABLES = {
     "messages": lambda: fields_table("messages"),
     "events": lambda: fields_table("events"),
@@ -149,6 +159,7 @@ TABLES = {
     "settings": settings_table,
     "routes": routes_table,
     "webhooks": webhooks_table,
+    "checks": checks_table,
 }
 
 

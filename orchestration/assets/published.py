@@ -13,9 +13,15 @@ from orchestration import progress
 from orchestration.asset_keys import SNAPSHOT
 from orchestration.failures import TRIED_AGAIN, explained
 from orchestration.partitions import DAYS, ONE_RUN
+from orchestration.published_rows import published_snapshot
 from orchestration.publishing import publish
 from orchestration.resources import Writer
-from orchestration.restatement import forget_old_changes, published_snapshot, unfinished
+from orchestration.restatement import (
+    forget_old_changes,
+    owes_published_anew,
+    remember_published,
+    unfinished,
+)
 from orchestration.warehouse import warehouse
 
 GATE = "metrics_are_possible"
@@ -51,9 +57,10 @@ def snapshot(context: dg.AssetExecutionContext, writer: Writer) -> dg.Materializ
             now=datetime.now(UTC),
             checks_passed=passed,
             checks_warned=warned,
-            marts_are_published=not is_new,
+            anew=owes_published_anew(connection),
             progress=lambda done, total: progress.tell("publishing tables", done, total),
         )
+        remember_published(connection)
         forget_old_changes(connection, writer.settings, datetime.now(UTC))
     return dg.MaterializeResult(
         metadata={

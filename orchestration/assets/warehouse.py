@@ -31,6 +31,7 @@ from orchestration.resources import Writer
 from orchestration.restatement import (
     RestatedDay,
     owe_every_row,
+    owe_published_anew,
     owes_every_row,
     remember_build,
     restated_days,
@@ -55,10 +56,12 @@ def dbt_arguments(*, every_row: bool) -> list[str]:
 
 class BuildConfig(dg.Config):
     """full_refresh: compute every day anew from the raw records. every_row: hold every row of every
-    mart against the messages, not the totals alone."""
+    mart against the messages, not the totals alone. published_anew: make the published file anew
+    from the warehouse."""
 
     full_refresh: bool = False
     every_row: bool = False
+    published_anew: bool = False
 
 
 @dbt_assets(
@@ -87,6 +90,8 @@ def build(
                 _open_backfill(context, connection, writer.settings, days)
             if config.every_row:
                 owe_every_row(connection)
+            if config.published_anew:
+                owe_published_anew(connection)
             every_row = config.every_row or owes_every_row(connection)
             reasons = unfinished(connection, writer.settings)
             reported = told_up_to(connection, writer.settings) if reasons else 0

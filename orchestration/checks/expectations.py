@@ -1,153 +1,133 @@
 """Great Expectations over small pandas frames; the only module that knows it.
 
-A frame says, a row for each mart and metric, within which bounds the mart's values lie; an
-expectation says within which they may. A broken expectation is a broken check, never bad data.
+A check is a frame and what is expected of it. A broken expectation is a broken check, never bad
+data. What is in a frame stands in `frames.py`; which checks there are, in `published.py`.
 """
 
-import math
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import duckdb
 import pandas as pd
 
-from msgmetrics.catalogue import Catalogue, Metric
+# So many rows that are against a rule are told.
+_SHOWN = 100
 
 
-class BrokenCheckError(Exception):
-    """An expectation that could not be evaluated; it says nothing about the data."""
+@dataclass(frozen=True)
+class Rule:
+    """An expectation of Great Expectations by name and arguments, and which rows are against it."""
+
+    expectation: str
+    arguments: Mapping[str, Any]
+    is_against_it: Callable[[pd.DataFrame], pd.Series]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a suite found: the sentences that do not hold, and the rows in which they do not."""
+    """What a check found: the sentences that do not hold, and the rows in which they do not.
 
-    broken_rules: tuple[str, ...]
-    rows: tuple[dict[str, Any], ...]
+    broken: why the check itself could not be made; then it says nothing about the data.
+    """
+
+    broken_rules: tuple[str, ...] = ()
+    rows: tuple[dict[str, Any], ...] = ()
+    broken: str | None = None
 
     @property
     def passed(self) -> bool:
-        return not self.broken_rules
+        return not self.broken_rules and self.broken is None
 
 
-def bounds_of_metrics(
-    connection: duckdb.DuckDBPyConnection, known: Catalogue, schema: str = "marts"
-) -> pd.DataFrame:
-    """One row per mart and metric that it should have.
+def between(
+    column: str, lowest: float | None = None, highest: float | None = None, only: str | None = None
+) -> Rule:
+    """Values lie between the two, both included; null counts as within. only: a column of booleans
+    that says to which rows the rule applies."""
 
-    Columns: mart, metric, is_present, is_bounded (may not exceed 1), lowest, highest (null where
-    the mart has no value of it) and not_finite (how many of the two are NaN or infinite).
-    """
-    rows = []
-    for grain in ("hourly", "daily"):
-        for mart in known.marts:
-            name = f"{grain}_by_{mart}"
-            present = _columns(connection, schema, name)
-            metrics = [m for m in known.metrics.values() if m.url or mart != "url"]
-            measured = _measured(
-                connection, schema, name, [m for m in metrics if m.column in present]
-            )
-            for metric in metrics:
-                lowest, highest, not_finite = measured.get(metric.name, (None, None, 0))
-                rows.append(
-                    {
-                        "mart": name,
-                        "metric": metric.name,
-                        "is_present": metric.column in present,
-                        "is_bounded": metric.bounded,
-                        "lowest": lowest,
-                        "highest": highest,
-                        "not_finite": not_finite,
-                    }
-                )
-    frame = pd.DataFrame(rows)
-    return frame.astype({"lowest": "float64", "highest": "float64"})
+    def is_against_it(frame: pd.DataFrame) -> pd.Series:
+        values = frame[column]
+        outside = pd.Series(False, index=frame.index)
+        if lowest is not None:
+            outside |= values < lowest
+        if highest is not None:
+            outside |= values > highest
+        return outside & frame[only] if only else outside
+
+    arguments: dict[str, Any] = {"column": column, "min_value": lowest, "max_value": highest}
+    if only:
+        arguments |= {"row_condition": f"{only} == True", "condition_parser": "pandas"}
+    return Rule("ExpectColumnValuesToBeBetween", arguments, is_against_it)
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> set[str]:
-    found = connection.execute(
-        "select column_name from information_schema.columns "
-        "where table_catalog = current_database() and table_schema = ? and table_name = ?",
-        [schema, table],
-    ).fetchall()
-    return {name for (name,) in found}
-
-
-def _measured(
-    connection: duckdb.DuckDBPyConnection, schema: str, table: str, metrics: list[Metric]
-) -> dict[str, tuple[float | None, float | None, int]]:
-    if not metrics:
-        return {}
-    # NaN is greater than any number to DuckDB, so bounds that are finite leave room for none.
-    values = ", ".join(f"min({m.column})::double, max({m.column})::double" for m in metrics)
-    row = connection.execute(f"select {values} from {schema}.{table}").fetchone()
-    assert row is not None
-    return {m.name: _bounds(*row[2 * i : 2 * i + 2]) for i, m in enumerate(metrics)}
-
-
-def _bounds(lowest: float | None, highest: float | None) -> tuple[float | None, float | None, int]:
-    """(lowest, highest, how many of the two are no finite number and so left out)."""
-    bounds = [b if b is None or math.isfinite(b) else None for b in (lowest, highest)]
-    not_finite = sum(b is not None and not math.isfinite(b) for b in (lowest, highest))
-    return bounds[0], bounds[1], not_finite
-
-
-def judge_metrics(bounds: pd.DataFrame) -> Verdict:
-    """Whether values within these bounds may be served.
-
-    Every metric is there, none is negative, NaN or infinite, and those that the catalogue bounds
-    do not exceed 1. Raises BrokenCheckError.
-    """
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations as gx
-    from great_expectations import expectations as expect
-
-    rules = {
-        "every metric is in every mart that should have it": (
-            expect.ExpectColumnValuesToBeInSet(column="is_present", value_set=[True]),
-            lambda row: ~row["is_present"],
-        ),
-        "no metric is negative": (
-            expect.ExpectColumnValuesToBeBetween(column="lowest", min_value=0),
-            lambda row: row["lowest"] < 0,
-        ),
-        "no metric is NaN or infinite": (
-            expect.ExpectColumnValuesToBeBetween(column="not_finite", max_value=0),
-            lambda row: row["not_finite"] > 0,
-        ),
-        "rates that cannot exceed 1 do not": (
-            expect.ExpectColumnValuesToBeBetween(
-                column="highest",
-                max_value=1,
-                row_condition="is_bounded == True",
-                condition_parser="pandas",
-            ),
-            lambda row: row["is_bounded"] & (row["highest"] > 1),
-        ),
-    }
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    batch = (
-        context.data_sources.add_pandas("marts")
-        .add_dataframe_asset("bounds")
-        .add_batch_definition_whole_dataframe("all")
-        .get_batch({"dataframe": bounds})
+def is_true(column: str) -> Rule:
+    return Rule(
+        "ExpectColumnValuesToBeInSet",
+        {"column": column, "value_set": [True]},
+        lambda frame: ~frame[column],
     )
-    broken, failing = [], pd.Series(False, index=bounds.index)
-    for sentence, (expectation, is_against_it) in rules.items():
-        result = batch.validate(expectation)
-        if _raised(result.exception_info):
-            raise BrokenCheckError(f"the expectation that {sentence}: {result.exception_info}")
-        if not result.success:
-            broken.append(sentence)
-            failing |= is_against_it(bounds)
-    return Verdict(tuple(broken), tuple(bounds[failing].head(100).to_dict("records")))
 
 
-def _raised(exception_info: dict[str, Any] | None) -> bool:
+class Judge:
+    """Judges frames, and keeps what it found for the report."""
+
+    def __init__(self) -> None:
+        # Great Expectations takes seconds to import, and tells its makers of its use unless told.
+        os.environ["GX_ANALYTICS_ENABLED"] = "false"
+        import great_expectations as gx
+
+        self._gx = gx
+        self._context = gx.get_context(mode="ephemeral")
+        self._context.variables.progress_bars = {"globally": False}
+        self._source = self._context.data_sources.add_pandas("restated")
+
+    def judge(self, name: str, frame: pd.DataFrame, rules: Mapping[str, Rule]) -> Verdict:
+        """Whether the rules, by the sentences that they are, hold of the frame."""
+        gx = self._gx
+        suite = self._context.suites.add(gx.ExpectationSuite(name=name))
+        for sentence, rule in rules.items():
+            kind = getattr(gx.expectations, rule.expectation)
+            suite.add_expectation(kind(**rule.arguments, meta={"rule": sentence}, notes=sentence))
+        batches = self._source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
+        validation = self._context.validation_definitions.add(
+            gx.ValidationDefinition(name=name, data=batches, suite=suite)
+        )
+        result = validation.run(batch_parameters={"dataframe": frame})
+        broken = []
+        failing = pd.Series(False, index=frame.index)
+        for one in result.results:
+            sentence = one.expectation_config.meta["rule"]
+            if _raised(one.exception_info):
+                return Verdict(broken=f"the rule that {sentence} could not be evaluated")
+            if not one.success:
+                broken.append(sentence)
+                failing |= rules[sentence].is_against_it(frame)
+        return Verdict(tuple(broken), tuple(frame[failing].head(_SHOWN).to_dict("records")))
+
+    def write_report(self, folder: Path) -> Path:
+        """Writes all that was found as HTML pages; returns the first of them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._context.add_data_docs_site(
+            site_name="checks",
+            site_config={
+                "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+                "store_backend": {
+                    "class_name": "TupleFilesystemStoreBackend",
+                    "base_directory": str(folder),
+                },
+            },
+        )
+        self._context.build_data_docs(site_names=["checks"])
+        return folder / "index.html"
+
+
+def _raised(exception_info: Mapping[str, Any] | None) -> bool:
     """Whether an expectation failed to be evaluated; the flag stands at one of two depths."""
     if not exception_info:
         return False
-    nested = [info for info in exception_info.values() if isinstance(info, dict)]
+    nested = [info for info in exception_info.values() if isinstance(info, Mapping)]
     return any(info.get("raised_exception") for info in [exception_info, *nested])

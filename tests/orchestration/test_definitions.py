@@ -118,7 +118,10 @@ def test_schedules_name_the_day_of_landing_and_only_the_nightly_one_compares_eve
     today = datetime.now(UTC).date().isoformat()
     for name, config in (
         ("refresh_schedule", {}),
-        ("nightly_schedule", {"ops": {"build": {"config": {"every_row": True}}}}),
+        (
+            "nightly_schedule",
+            {"ops": {"build": {"config": {"every_row": True, "published_anew": True}}}},
+        ),
     ):
         with (
             dg.DagsterInstance.ephemeral() as instance,

@@ -17,6 +17,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import httpx
+import pandas as pd
 import psutil
 import pytest
 from compiled import build_models, create_seeds
@@ -236,7 +237,7 @@ def test_a_pass_after_a_killed_one_over_the_same_files_changes_only_the_snapshot
             return {
                 name: published.execute(f"select * from {name} order by all").fetchall()
                 for name in names
-                if name != "snapshots"
+                if name not in ("snapshots", "earlier_snapshots")
             }
 
     before = contents()
@@ -301,17 +302,28 @@ def test_a_failed_gate_leaves_the_last_snapshot_up_and_says_which_check(
     for variable in [name for name in os.environ if name.startswith("MSGMETRICS_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("MSGMETRICS_HOME", str(home.path))
-    from orchestration.checks import expectations
-    from orchestration.checks.expectations import Verdict
+    from orchestration.checks import frames
     from orchestration.passes import run_pass
 
+    bounds_of_metrics = frames.bounds_of_metrics
+
+    def impossible(*arguments: object) -> pd.DataFrame:
+        bounds = bounds_of_metrics(*arguments)
+        is_rate = bounds["metric"] == "TRAFFIC_DELIVERY_RATE"
+        return bounds.assign(highest=bounds["highest"].where(~is_rate, 1.5))
+
     before = home.published.resolve()
-    row = {"mart": "daily_by_channel", "metric": "TRAFFIC_DELIVERY_RATE", "highest": 1.5}
+    messages = json.loads(home.msgmetrics("status", "--json").stdout)["messages"]
     land_a_message(home)
-    monkeypatch.setattr(expectations, "judge_metrics", lambda bounds: Verdict(("a rule",), (row,)))
-    with pytest.raises(UserError, match=r"metrics_are_possible of marts\.daily_by_channel failed"):
-        run_pass(settings())
+    with monkeypatch.context() as patch:
+        patch.setattr(frames, "bounds_of_metrics", impossible)
+        with pytest.raises(UserError, match="metrics_are_possible of marts.daily_by_channel"):
+            run_pass(settings())
     assert home.published.resolve() == before
+    done = run_pass(settings())
+    assert json.loads(home.msgmetrics("status", "--json").stdout)["messages"] > messages
+    reports = list((home.path / "checks").glob("*/index.html"))
+    assert home.path / "checks" / done.run_id / "index.html" in reports
 
 
 def test_a_snapshot_alone_is_refused_where_no_check_has_judged_the_marts(
@@ -405,11 +417,11 @@ def _until(seconds: float, look: Callable[[], object]) -> object:
 @pytest.fixture(scope="module")
 def dev(home: Home) -> Iterator[tuple[str, str, int]]:
     """URLs of Dagster's UI and of the endpoint, and the process that keeps both up."""
-    ui, api = _free_ports(2)
+    ui, api, checks = _free_ports(3)
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "msgmetrics.cli", "dev"),
-            *("--dagster-port", str(ui), "--port", str(api)),
+            *("--dagster-port", str(ui), "--port", str(api), "--checks-port", str(checks)),
         ],
         env=home.environment(),
         stdout=subprocess.DEVNULL,

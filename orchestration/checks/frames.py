@@ -1,0 +1,372 @@
+"""What the last gate looks at: small pandas frames of what was restated, and SQL that fills them.
+
+A frame never holds a message, so no address of an end user can be in what is told of it. What is
+expected of the frames stands in `expectations.py`.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from msgmetrics.catalogue import Catalogue, Metric, catalogue
+from msgmetrics.published_tables import VIEWS, Mart, marts
+
+# So many rows tell what is wrong; more would not be read.
+_SHOWN = 20
+_WEEKS = 4
+_HOURS = 24
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is looked at: the keys that were touched after a batch; every row if it is None."""
+
+    after: int | None
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> list[dict]:
+    cursor = connection.execute(sql, values)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _frame(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> pd.DataFrame:
+    return connection.execute(sql, values).df()
+
+
+# --- values of metrics --------------------------------------------------------------------------
+
+
+def bounds_of_metrics(
+    connection: duckdb.DuckDBPyConnection, known: Catalogue, scope: Scope
+) -> pd.DataFrame:
+    """One row per mart and metric that it should have.
+
+    Columns: mart, metric, is_present, is_bounded (may not exceed 1), lowest, highest (null where
+    nothing that is looked at has a value of it) and not_finite (how many of the two are NaN or
+    infinite).
+    """
+    rows = []
+    for grain in ("hourly", "daily"):
+        for mart in known.marts:
+            name = f"{grain}_by_{mart}"
+            present = _columns(connection, name)
+            metrics = [m for m in known.metrics.values() if m.url or mart != "url"]
+            found = [m for m in metrics if m.column in present]
+            measured = _measured(connection, rows_of_mart(connection, name, scope), found)
+            for metric in metrics:
+                lowest, highest, not_finite = measured.get(metric.name, (None, None, 0))
+                rows.append(
+                    {
+                        "mart": name,
+                        "metric": metric.name,
+                        "is_present": metric.column in present,
+                        "is_bounded": metric.bounded,
+                        "lowest": lowest,
+                        "highest": highest,
+                        "not_finite": not_finite,
+                    }
+                )
+    return pd.DataFrame(rows).astype({"lowest": "float64", "highest": "float64"})
+
+
+def rows_of_mart(connection: duckdb.DuckDBPyConnection, name: str, scope: Scope) -> str:
+    """SQL of the rows of a mart that are looked at, with their metrics."""
+    table = VIEWS[name].rpartition(" ")[2] if name in VIEWS else name
+    if scope.after is None or _is_made_anew(connection, table, scope.after):
+        return f"marts.{name}"
+    mart = marts()[table]
+    keys = ("period_start", *mart.keys)
+    same = " and ".join(f"parts.{key} is not distinct from touched.{key}" for key in keys)
+    metrics = "".join(f", {mart.value(metric)} as {metric.column}" for metric in mart.metrics)
+    return f"""(
+        select *{metrics}
+        from (
+            select {", ".join(keys)}, {mart.sums()}
+            from parts.{table} as parts
+            semi join (
+                select {", ".join(keys)} from parts.{table} where batch_id > {scope.after}
+            ) as touched on {same}
+            group by all
+            having {mart.has_messages}
+        ) as sums
+    )"""
+
+
+def _is_made_anew(connection: duckdb.DuckDBPyConnection, mart: str, after: int) -> bool:
+    """Whether its parts since then do not tell what was touched: they were put together, or days
+    were replaced."""
+    found = connection.execute(
+        "select coalesce(max(rebuilt_batch_id), 0) > $after "
+        "from facts.marks where relation = $mart",
+        {"after": after, "mart": mart},
+    ).fetchone()
+    replaced = connection.execute(
+        "select count(*) > 0 from raw.batches where cause = 'backfill' and batch_id > ?", [after]
+    ).fetchone()
+    return found == (True,) or replaced == (True,)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:
+    found = connection.execute(
+        "select column_name from information_schema.columns "
+        "where table_catalog = current_database() and table_schema = 'marts' and table_name = ?",
+        [table],
+    ).fetchall()
+    return {name for (name,) in found}
+
+
+def _measured(
+    connection: duckdb.DuckDBPyConnection, relation: str, metrics: list[Metric]
+) -> dict[str, tuple[float | None, float | None, int]]:
+    if not metrics:
+        return {}
+    # NaN is greater than any number to DuckDB, so bounds that are finite leave room for none.
+    values = ", ".join(f"min({m.column})::double, max({m.column})::double" for m in metrics)
+    row = connection.execute(f"select {values} from {relation} as looked_at").fetchone()
+    assert row is not None
+    return {m.name: _bounds(*row[2 * i : 2 * i + 2]) for i, m in enumerate(metrics)}
+
+
+def _bounds(lowest: float | None, highest: float | None) -> tuple[float | None, float | None, int]:
+    """(lowest, highest, how many of the two are no finite number and so left out)."""
+    bounds = [b if b is None or math.isfinite(b) else None for b in (lowest, highest)]
+    not_finite = sum(b is not None and not math.isfinite(b) for b in (lowest, highest))
+    return bounds[0], bounds[1], not_finite
+
+
+def impossible_rows(
+    connection: duckdb.DuckDBPyConnection, scope: Scope, broken: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The rows of marts that a broken rule of the bounds is about: keys, metric and value."""
+    rows: list[dict[str, Any]] = []
+    for bound in broken:
+        metric = catalogue().metrics[bound["metric"]]
+        if not bound["is_present"]:
+            rows.append({"mart": bound["mart"], "metric": metric.name, "problem": "not there"})
+            continue
+        most = "1" if metric.bounded else "'infinity'::double"
+        keys = _keys(bound["mart"])
+        rows += [
+            {"mart": bound["mart"], "metric": metric.name, **row}
+            for row in _rows(
+                connection,
+                f"select {keys}, {metric.column}::varchar as value "
+                f"from {rows_of_mart(connection, bound['mart'], scope)} as looked_at "
+                f"where {metric.column} < 0 or {metric.column} > {most} "
+                f"or not isfinite({metric.column}::double) limit {_SHOWN}",
+            )
+        ]
+    return rows[: 5 * _SHOWN]
+
+
+def _keys(name: str) -> str:
+    table = VIEWS[name].rpartition(" ")[2] if name in VIEWS else name
+    return ", ".join(("period_start", *marts()[table].keys))
+
+
+# --- agreement ----------------------------------------------------------------------------------
+
+
+def agreement(
+    connection: duckdb.DuckDBPyConnection, scope: Scope
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """(one row per mart, the keys at which some differ from the messages).
+
+    Every mart is summed by period, account and channel, and held against the messages, or for URLs
+    the clicks: so all marts of a grain have the same totals, and days are the sums of their hours.
+    Columns: mart, compared (how many keys), differing.
+    """
+    expected: dict[tuple[str, str, bool], str] = {}
+    rows, shown = [], []
+    for mart in marts().values():
+        whole = scope.after is None or _is_made_anew(connection, mart.name, scope.after)
+        after = 0 if whole else scope.after
+        kind = (mart.unit, mart.counted, whole)
+        if kind not in expected:
+            expected[kind] = f"expected_{len(expected)}"
+            _expect(connection, expected[kind], mart, None if whole else after)
+        found = f"marts.{mart.name}" if whole else f"parts.{mart.name}"
+        measures = ", ".join(mart.measures)
+        negative = ", ".join(f"-{name}" for name in mart.measures)
+        differ = " or ".join(f"sum({name}) <> 0" for name in mart.measures)
+        connection.execute(
+            f"""
+            create or replace temp table differing as
+            select period_start, account_key, channel_code
+            from (
+                select period_start, account_key, channel_code, {measures}
+                from {found} {"" if whole else f"where batch_id > {after}"}
+                union all
+                select period_start, account_key, channel_code, {negative}
+                from {expected[kind]}
+            ) as both_sides
+            group by all
+            having {differ}
+            """
+        )
+        ((differing, compared),) = connection.execute(
+            f"select (select count(*) from differing), (select count(*) from {expected[kind]})"
+        ).fetchall()
+        rows.append({"mart": mart.name, "compared": compared, "differing": differing})
+        if differing:
+            shown += [
+                {"mart": mart.name, **row}
+                for row in _rows(connection, f"from differing order by all limit {_SHOWN}")
+            ]
+    for name in expected.values():
+        connection.execute(f"drop table {name}")
+    return pd.DataFrame(rows), shown[: 5 * _SHOWN]
+
+
+def _expect(
+    connection: duckdb.DuckDBPyConnection, name: str, mart: Mart, after: int | None
+) -> None:
+    source, condition = f"marts.{mart.counted}", ""
+    if after is not None:
+        facts = "fct_url_clicks" if mart.of_urls else "fct_messages"
+        source, condition = f"facts.{facts}_changes", f"where batch_id > {after}"
+    connection.execute(
+        f"create or replace temp table {name} as select "
+        f"date_trunc('{mart.unit}', sent_at) as period_start, account_key, channel_code, "
+        f"{mart.sums()} from {source} {condition} group by all"
+    )
+
+
+# --- time and volume ------------------------------------------------------------------------------
+
+
+def hours_ahead(connection: duckdb.DuckDBPyConnection, scope: Scope, now: datetime) -> pd.DataFrame:
+    """The hours of sending that lie ahead of now. Columns: period_start (text), channel_code,
+    hours_ahead. One row at least, so that there is something to expect of."""
+    return _frame(
+        connection,
+        f"""
+        select period_start::varchar as period_start, channel_code, hours_ahead
+        from (
+            select distinct
+                period_start, channel_code,
+                epoch(period_start - $now::timestamp) / 3600 as hours_ahead
+            from {rows_of_mart(connection, "hourly_by_channel", scope)} as looked_at
+        ) as hours
+        where hours_ahead > 0
+        union all
+        select $now::timestamp::varchar, null, 0.0
+        """,
+        {"now": now.replace(tzinfo=None)},
+    )
+
+
+def volumes(connection: duckdb.DuckDBPyConnection, as_of: datetime) -> pd.DataFrame:
+    """The last day's complete hours by channel, against the same hours of earlier weeks.
+
+    Columns: period_start (text), channel_code, messages, usual (the median of the weeks that the
+    warehouse reaches back to, two of them at least) and times_usual.
+    """
+    until = as_of.replace(tzinfo=None, minute=0, second=0, microsecond=0)
+    return _frame(
+        connection,
+        """
+        with
+
+        hours as (
+
+            select period_start, channel_code, sum(messages_out + messages_in) as messages
+            from marts.hourly_by_channel
+            where period_start >= $since and period_start < $until
+            group by all
+
+        ),
+
+        known_since as (select min(period_start) as first_hour from hours),
+
+        expected as (
+
+            select
+                now_hour as period_start, channel_code, week,
+                now_hour - week * interval 7 day as period_then
+            from (select unnest(generate_series(
+                $until - interval 1 hour * $hours, $until - interval 1 hour, interval 1 hour
+            )) as now_hour) as last_day
+            cross join (select distinct channel_code from hours) as channels
+            cross join (select unnest(generate_series(1, $weeks)) as week) as weeks
+            where period_then >= (select first_hour from known_since)
+
+        ),
+
+        usual as (
+
+            select
+                expected.period_start, expected.channel_code,
+                median(coalesce(hours.messages, 0)) as usual
+            from expected
+            left join hours
+                on hours.period_start = expected.period_then
+                and hours.channel_code = expected.channel_code
+            group by all
+            having count(*) >= 2
+
+        )
+
+        select
+            usual.period_start::varchar as period_start, usual.channel_code,
+            coalesce(hours.messages, 0)::double as messages, usual.usual::double as usual,
+            coalesce(hours.messages, 0)::double / usual.usual as times_usual
+        from usual
+        left join hours using (period_start, channel_code)
+        where usual.usual > 0
+        order by usual.period_start, usual.channel_code
+        """,
+        {
+            "since": until - timedelta(days=7 * _WEEKS, hours=_HOURS),
+            "until": until,
+            "hours": _HOURS,
+            "weeks": _WEEKS,
+        },
+    )
+
+
+def freshness(connection: duckdb.DuckDBPyConnection, as_of: datetime) -> pd.DataFrame:
+    """One row: newest_message (text), seconds_behind as_of; both null without a message."""
+    return _frame(
+        connection,
+        "select max(period_start)::varchar as newest_message, "
+        "epoch($as_of::timestamp - max(period_start)) as seconds_behind from marts.minutely "
+        "where messages_out + messages_in > 0 and period_start <= $as_of::timestamp",
+        {"as_of": as_of.replace(tzinfo=None)},
+    )
+
+
+def arrivals(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    """One row a stream of records. Columns: stream, loaded, refused, share_refused, waiting and
+    share_waiting: of events, those whose message is not known."""
+    return _frame(
+        connection,
+        """
+        select
+            stream, loaded, refused,
+            refused / greatest(loaded + refused, 1) as share_refused,
+            waiting,
+            waiting / greatest(loaded, 1) as share_waiting
+        from (
+            select
+                files.stream,
+                sum(files.loaded)::double as loaded,
+                coalesce(any_value(refusals.refused), 0)::double as refused,
+                case when files.stream = 'events' then
+                    (select coalesce(sum(events), 0)::double from facts.waiting_events)
+                else 0 end as waiting
+            from raw.files as files
+            left join (
+                select stream, count(*) as refused from raw.quarantine
+                where closed_at is null and row_number is not null group by stream
+            ) as refusals on refusals.stream = files.stream
+            group by files.stream
+        ) as counts
+        order by stream
+        """,
+    )

@@ -1,0 +1,526 @@
+"""What is written into a published file: all of it, or only what changed since a batch.
+
+A mart is brought forward by the parts that were appended to it since, messages and clicks by their
+signed changes; so a publication costs what it changes. What the tables are stands in
+`msgmetrics/published_tables.py`; which file is written, and when it shows, in `publishing.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from msgmetrics.published_tables import (
+    CHANGES,
+    KEYS,
+    VIEWS,
+    Mart,
+    changes_of_mart,
+    comments,
+    marts,
+    tables_as_of,
+)
+from msgmetrics.settings import Settings
+
+# Reading order: an account's rows stand together, in time.
+_ORDER = ("account_key", "period_start", "sent_at")
+_NOT_PUBLISHED = ("drop_reasons", "event_types")
+_FACTS = {"messages": "fct_messages", "url_clicks": "fct_url_clicks"}
+# So many scattered rows DuckDB finds by their positions; of more it reads all between.
+_MOST_SCATTERED = 20_000
+# A mart of which more than this share is new is written whole: no slower, and in reading order.
+_SHARE_WRITTEN_WHOLE = 0.5
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a published file says of itself; times are in UTC, without a zone.
+
+    definition: of the models and reference data that it was made by. generation: the first snapshot
+    from which this one was reached by changes alone, so that it can lead back there.
+    """
+
+    snapshot_id: str
+    as_of: datetime
+    published_at: datetime
+    stale: bool
+    checks_passed: int
+    checks_warned: int
+    batch_id: int
+    messages: int
+    records_loaded: int
+    records_quarantined: int
+    files_loaded: int
+    files_unreadable: int
+    events_waiting: int
+    definition: str
+    generation: str
+
+
+_SNAPSHOT_COLUMNS = """
+    snapshot_id varchar not null, as_of timestamp not null, published_at timestamp not null,
+    stale boolean not null, checks_passed integer not null, checks_warned integer not null,
+    batch_id integer not null, messages bigint, records_loaded bigint, records_quarantined bigint,
+    files_loaded bigint, files_unreadable bigint, events_waiting bigint, definition varchar,
+    generation varchar
+"""
+
+
+def describe(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    *,
+    snapshot_id: str,
+    now: datetime,
+    checks_passed: int,
+    checks_warned: int,
+    last: dict[str, Any] | None,
+) -> Snapshot:
+    """The snapshot that the warehouse makes now; `last`: the one that is published."""
+    row = connection.execute(
+        """
+        select
+            (select max(as_of) from raw.batches),
+            (select max(batch_id) from raw.batches),
+            (select count(*) from marts.messages),
+            (select max(sent_at) from marts.messages),
+            (select coalesce(sum(loaded), 0)::bigint from raw.files),
+            (
+                select count(*) from raw.quarantine
+                where closed_at is null and row_number is not null
+            ),
+            (select count(*) from raw.files where status = 'loaded'),
+            (select count(*) from raw.quarantine where closed_at is null and row_number is null),
+            (select coalesce(sum(events), 0)::bigint from facts.waiting_events)
+        """
+    ).fetchone()
+    assert row is not None
+    as_of, batch_id, messages, last_sent_at, loaded, refused, files, unreadable, waiting = row
+    definition = _definition(connection)
+    leads_on = (
+        last is not None
+        and last.get("generation")
+        and last.get("definition") == definition
+        and can_be_brought_forward(connection, last["batch_id"])
+    )
+    newest_allowed = as_of - timedelta(seconds=settings.stale_after)
+    return Snapshot(
+        snapshot_id=snapshot_id,
+        as_of=as_of,
+        published_at=now.replace(tzinfo=None),
+        stale=last_sent_at is None or last_sent_at < newest_allowed,
+        checks_passed=checks_passed,
+        checks_warned=checks_warned,
+        batch_id=batch_id,
+        messages=messages,
+        records_loaded=loaded,
+        records_quarantined=refused,
+        files_loaded=files,
+        files_unreadable=unreadable,
+        events_waiting=waiting,
+        definition=definition,
+        generation=last["generation"] if last and leads_on else snapshot_id,
+    )
+
+
+def said_by(path: Path) -> dict[str, Any] | None:
+    """What a published file says of itself; None if it cannot be read."""
+    try:
+        with duckdb.connect(str(path), read_only=True) as published:
+            cursor = published.execute("select * from snapshots")
+            names = [column[0] for column in cursor.description]
+            row = cursor.fetchone()
+    except duckdb.Error:
+        return None
+    return None if row is None else dict(zip(names, row, strict=True))
+
+
+def published_snapshot(
+    connection: duckdb.DuckDBPyConnection, settings: Settings
+) -> dict[str, Any] | None:
+    """What the published file says of itself.
+
+    None where there is none that can be read, or it is of another warehouse than this one.
+    """
+    if not settings.published_path.exists():
+        return None
+    snapshot = said_by(settings.published_path)
+    if snapshot is None:
+        return None
+    is_ours = connection.execute(
+        "select count(*) filter (where batch_id = $batch_id) > 0 and max(as_of) = $as_of "
+        "from raw.batches where batch_id <= $batch_id",
+        {"batch_id": snapshot["batch_id"], "as_of": snapshot["as_of"]},
+    ).fetchone()
+    return snapshot if is_ours == (True,) else None
+
+
+def _marks(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[Any, ...]]:
+    """(batch_id, rebuilt_batch_id, definition) by relation; nothing where dbt did not build."""
+    try:
+        rows = connection.execute(
+            "select relation, batch_id, rebuilt_batch_id, definition from facts.marks"
+        ).fetchall()
+    except duckdb.CatalogException:
+        return {}
+    return {relation: tuple(values) for relation, *values in rows}
+
+
+def _definition(connection: duckdb.DuckDBPyConnection) -> str:
+    mark = _marks(connection).get("build")
+    return mark[2] if mark else ""
+
+
+def can_be_brought_forward(connection: duckdb.DuckDBPyConnection, batch_id: int) -> bool:
+    """Whether the warehouse still holds all that changed since this batch."""
+    marks = _marks(connection)
+    for facts in _FACTS.values():
+        if facts not in marks or marks[facts][1] > batch_id:
+            return False
+        folded = marks.get(f"{facts}_changes")
+        if folded and folded[0] > batch_id:
+            return False
+    return bool(_definition(connection))
+
+
+def published_tables(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """(schema, table) of every table or view that readers see: marts and reference data."""
+    return connection.execute(
+        "select table_schema, table_name from information_schema.tables "
+        "where table_catalog = current_database() and table_schema in ('marts', 'reference') "
+        "and not list_contains($hidden, table_name) order by table_schema, table_name",
+        {"hidden": list(_NOT_PUBLISHED)},
+    ).fetchall()
+
+
+# --- all of it ---------------------------------------------------------------------------------
+
+
+def write(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    snapshot: Snapshot,
+    last: dict[str, Any] | None,
+    replaced: str | None,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Writes every table of the attached, empty database `published`, in reading order.
+
+    replaced: the database with what leads from `last` back to earlier snapshots; without it there
+    are none.
+    """
+    tables = published_tables(connection)
+    known = marts()
+    for done, (schema, table) in enumerate(tables):
+        progress(done, len(tables))
+        if table in VIEWS:
+            continue
+        if table in known:
+            _write_mart(connection, known[table])
+        else:
+            _write_table(connection, schema, table)
+    for table, changes in CHANGES.items():
+        connection.execute(
+            f"create table published.{changes} as "
+            f"select 0::integer as batch_id, 0::tinyint as sign, * from published.{table} limit 0"
+        )
+    earlier: list[dict[str, Any]] = []
+    if replaced is not None and last is not None:
+        for changes in CHANGES.values():
+            connection.execute(f"insert into published.{changes} by name from {replaced}.{changes}")
+        earlier = _earlier(connection, settings, snapshot, last, replaced)
+        _add_changes(connection, last["batch_id"], earlier)
+    for table in ("snapshots", "earlier_snapshots"):
+        connection.execute(f"create table published.{table} ({_SNAPSHOT_COLUMNS})")
+        with _in_published(connection):
+            _comment(connection, table)
+    with _in_published(connection):
+        for table, select in VIEWS.items():
+            connection.execute(f"create view {table} as {select}")
+            _comment(connection, table, "view")
+        for changes in CHANGES.values():
+            _comment(connection, changes)
+    _write_snapshots(connection, snapshot, earlier)
+    with _in_published(connection):
+        batch = _BATCH_OF_SNAPSHOT.format(snapshot="of_snapshot")
+        for table, select in tables_as_of(batch).items():
+            connection.execute(f"create macro {table}_as_of(of_snapshot) as table {select}")
+        after, upto = (_BATCH_OF_SNAPSHOT.format(snapshot=name) for name in ("since", "upto"))
+        for name, mart in known.items():
+            select = changes_of_mart(mart, after, upto)
+            connection.execute(f"create macro changes_of_{name}(since, upto) as table {select}")
+    progress(len(tables), len(tables))
+
+
+_BATCH_OF_SNAPSHOT = """(
+    select
+        case
+            when count(*) = 0 then error('No snapshot of that id is held.')::integer
+            else max(batch_id)
+        end
+    from (
+        select snapshot_id, batch_id from main.earlier_snapshots
+        union all
+        select snapshot_id, batch_id from main.snapshots
+    ) as known_snapshots
+    where snapshot_id = {snapshot}
+)"""
+
+
+def _write_mart(connection: duckdb.DuckDBPyConnection, mart: Mart) -> None:
+    connection.execute(mart.create(f"published.{mart.name}"))
+    _fill_mart(connection, mart)
+    with _in_published(connection):
+        _comment(connection, mart.name)
+
+
+def _fill_mart(connection: duckdb.DuckDBPyConnection, mart: Mart) -> None:
+    """Writes every row of a mart; the table and what it says of itself stay."""
+    columns = ", ".join(mart.stored)
+    connection.execute(f"truncate published.{mart.name}")
+    connection.execute(
+        f"insert into published.{mart.name} ({columns}) "
+        f"select {columns} from marts.{mart.name} order by account_key, period_start"
+    )
+
+
+def _write_table(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
+    columns = [name for (name, *_) in connection.execute(f"describe {schema}.{table}").fetchall()]
+    order = ", ".join(column for column in _ORDER if column in columns)
+    connection.execute(
+        f"create table published.{table} as select * from {schema}.{table}"
+        + (f" order by {order}" if order and schema == "marts" else "")
+    )
+    with _in_published(connection):
+        _comment(connection, table)
+
+
+class _in_published:  # noqa: N801
+    """Names without a database are those of the published file meanwhile, also in what is made."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        (self._home,) = connection.execute("select current_database()").fetchone()
+
+    def __enter__(self) -> None:
+        self._connection.execute("use published")
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.execute(f"use {self._home}")
+
+
+def _comment(connection: duckdb.DuckDBPyConnection, table: str, kind: str = "table") -> None:
+    columns = [name for (name, *_) in connection.execute(f"describe {table}").fetchall()]
+    connection.execute(";".join(comments(kind, table, columns)) or "select 1")
+
+
+def _write_snapshots(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, earlier: list[dict[str, Any]]
+) -> None:
+    for table, rows in (("snapshots", [asdict(snapshot)]), ("earlier_snapshots", earlier)):
+        connection.execute(f"truncate published.{table}")
+        for values in rows:
+            marks = ", ".join(f"${name}" for name in values)
+            connection.execute(
+                f"insert into published.{table} ({', '.join(values)}) values ({marks})", values
+            )
+
+
+def _earlier(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    snapshot: Snapshot,
+    last: dict[str, Any],
+    replaced: str,
+) -> list[dict[str, Any]]:
+    """The snapshots that can still be asked for: replaced no longer ago than they are kept."""
+    cursor = connection.execute(f"select * from {replaced}.earlier_snapshots order by snapshot_id")
+    names = [column[0] for column in cursor.description]
+    listed = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    listed = [row for row in listed if row["generation"] == snapshot.generation] + [last]
+    keep_since = snapshot.published_at - timedelta(hours=settings.snapshot_hours)
+    followers = [*(row["published_at"] for row in listed[1:]), snapshot.published_at]
+    return [
+        row for row, replaced_at in zip(listed, followers, strict=True) if replaced_at > keep_since
+    ]
+
+
+# --- what changed --------------------------------------------------------------------------------
+
+
+def bring_forward(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    batch_id: int,
+    snapshot: Snapshot,
+    last: dict[str, Any],
+    current: str,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Brings the attached database `published` from this batch to what the warehouse holds.
+
+    last: what the current file says of itself; current: the database that it is attached as.
+    """
+    known = marts()
+    days = _backfilled_days(connection, batch_id)
+    marks = _marks(connection)
+    for done, mart in enumerate(known.values()):
+        progress(done, len(known))
+        _, rebuilt, _ = marks[mart.name]
+        if rebuilt > batch_id or not _bring_mart_forward(connection, mart, batch_id, days):
+            _fill_mart(connection, mart)
+    earlier = _earlier(connection, settings, snapshot, last, current)
+    for table in _FACTS:
+        _bring_rows_forward(connection, table, batch_id)
+    _add_changes(connection, batch_id, earlier)
+    connection.execute("truncate published.accounts")
+    connection.execute(
+        "insert into published.accounts by name select * from marts.accounts order by account_key"
+    )
+    _write_snapshots(connection, snapshot, earlier)
+    progress(len(known), len(known))
+
+
+def _backfilled_days(connection: duckdb.DuckDBPyConnection, batch_id: int) -> str:
+    """SQL of whether a period lies in days that a backfill replaced in the marts since."""
+    rows = connection.execute(
+        "select from_day, to_day from raw.batches "
+        "where cause = 'backfill' and from_day is not null and batch_id > ?",
+        [batch_id],
+    ).fetchall()
+    conditions = [
+        f"(period_start >= date '{first}' and period_start < date '{last}' + interval 1 day)"
+        for first, last in rows
+    ]
+    return " or ".join(conditions)
+
+
+def _bring_mart_forward(
+    connection: duckdb.DuckDBPyConnection, mart: Mart, batch_id: int, days: str
+) -> bool:
+    """Whether it was done; not where most of the mart would be written."""
+    keys = ["period_start", *mart.keys]
+    key_columns, measures = ", ".join(keys), ", ".join(mart.measures)
+    columns = ", ".join(mart.stored)
+    connection.execute(
+        f"create or replace temp table publishing_delta as "
+        f"select {key_columns}, {mart.sums()} from parts.{mart.name} "
+        f"where batch_id > {batch_id} {f'and not ({days})' if days else ''} group by all"
+    )
+    (changed,) = connection.execute("select count(*) from publishing_delta").fetchone()
+    (held,) = connection.execute(
+        "select estimated_size from duckdb_tables() "
+        "where database_name = 'published' and table_name = ?",
+        [mart.name],
+    ).fetchone()
+    if changed > held * _SHARE_WRITTEN_WHOLE:
+        return False
+    if days:
+        connection.execute(f"delete from published.{mart.name} where {days}")
+        connection.execute(
+            f"insert into published.{mart.name} ({columns}) select {columns} "
+            f"from marts.{mart.name} where {days} order by account_key, period_start"
+        )
+    if not changed:
+        return True
+    same = " and ".join(f"held.{key} is not distinct from delta.{key}" for key in keys)
+    connection.execute(
+        "create or replace temp table publishing_held as "
+        f"select held.rowid as row_id, {', '.join(f'held.{c}' for c in (*keys, *mart.measures))} "
+        f"from published.{mart.name} as held "
+        f"inner join publishing_delta as delta on {same}"
+    )
+    _delete(connection, mart.name)
+    names = "".join(f", {name.seed}.{name.column}" for name in mart.names)
+    joins = "".join(
+        f" left join reference.{name.seed} as {name.seed}"
+        f" on {name.seed}.{name.name_of.lower()} = sums.{name.name_of.lower()}"
+        for name in mart.names
+    )
+    connection.execute(
+        f"""
+        insert into published.{mart.name} ({columns})
+        select {", ".join(f"sums.{key}" for key in keys)}{names}, {measures}
+        from (
+            select {key_columns}, {mart.sums()}
+            from (
+                select {key_columns}, {measures} from publishing_held
+                union all
+                select {key_columns}, {measures} from publishing_delta
+            ) as held_and_delta
+            group by all
+            having {mart.has_messages}
+        ) as sums{joins}
+        order by sums.account_key, sums.period_start
+        """
+    )
+    return True
+
+
+def _bring_rows_forward(connection: duckdb.DuckDBPyConnection, table: str, batch_id: int) -> None:
+    """Replaces the messages, or clicks, that changed by what they are now."""
+    keys = KEYS[table]
+    key_columns = ", ".join(keys)
+    changes = f"facts.{_FACTS[table]}_changes"
+    # The published row is the one that the first change since took away: so its sent_at is known,
+    # and of all that is held only that narrow column need be read.
+    connection.execute(
+        f"create or replace temp table publishing_gone as "
+        f"select {key_columns}, sent_at from {changes} where batch_id > {batch_id} "
+        f"qualify batch_id = min(batch_id) over (partition by {key_columns}) and sign < 0"
+    )
+    connection.execute(
+        "create or replace temp table publishing_places as "
+        f"select rowid as row_id from published.{table} "
+        "where sent_at in (select sent_at from publishing_gone)"
+    )
+    (places,) = connection.execute("select count(*) from publishing_places").fetchone()
+    same = " and ".join(f"held.{key} = gone.{key}" for key in keys)
+    connection.execute(f"set dynamic_or_filter_threshold = {_MOST_SCATTERED}")
+    connection.execute(
+        "create or replace temp table publishing_held as select held.row_id from ("
+        f"select rowid as row_id, {key_columns} from published.{table} "
+        "where rowid in (select row_id from publishing_places)"
+        f") as held semi join publishing_gone as gone on {same}"
+    )
+    connection.execute("reset dynamic_or_filter_threshold")
+    if places:
+        _delete(connection, table)
+    columns = ", ".join(
+        name for (name, *_) in connection.execute(f"describe published.{table}").fetchall()
+    )
+    connection.execute(
+        f"insert into published.{table} ({columns}) select {columns} from ("
+        f"select * from {changes} where batch_id > {batch_id} "
+        f"qualify batch_id = max(batch_id) over (partition by {key_columns})"
+        ") as last_changes where sign > 0 order by account_key, sent_at"
+    )
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    connection.execute(
+        f"delete from published.{table} where rowid in (select row_id from publishing_held)"
+    )
+
+
+def _add_changes(
+    connection: duckdb.DuckDBPyConnection, batch_id: int, earlier: list[dict[str, Any]]
+) -> None:
+    """Adds the changes after this batch, and drops those that lead to no snapshot any more."""
+    oldest = min((row["batch_id"] for row in earlier), default=None)
+    for table, changes in CHANGES.items():
+        columns = ", ".join(
+            name for (name, *_) in connection.execute(f"describe published.{changes}").fetchall()
+        )
+        if oldest is not None:
+            connection.execute(f"delete from published.{changes} where batch_id <= {oldest}")
+            connection.execute(
+                f"insert into published.{changes} ({columns}) select {columns} "
+                f"from facts.{_FACTS[table]}_changes "
+                f"where batch_id > {max(batch_id, oldest)} order by batch_id, account_key, sent_at"
+            )
+        else:
+            connection.execute(f"delete from published.{changes}")
