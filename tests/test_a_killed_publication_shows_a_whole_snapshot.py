@@ -15,12 +15,9 @@ from incremental_warehouse import IncrementalWarehouse
 from published_snapshots import publish_now
 from test_incremental_equals_full_refresh import split
 
-POINTS = [
-    "none",
-    *(f"execute:{number}" for number in (3, 60, 130, 250)),
-    *(f"fsync:{when}" for when in ("before", "after")),
-    *(f"{step}:{when}" for step in ("rename", "replace") for when in ("before", "after")),
-]
+POINTS = ["none", "execute:60", "execute:250", "fsync:before", "rename:after", "replace:before"]
+if "MSGMETRICS_TEST_KILLS" in os.environ:
+    POINTS += ["execute:3", "execute:130", "fsync:after", "rename:before", "replace:after"]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -38,10 +37,10 @@ def event(number: int, event_type: str, **fields: object) -> Record:
     }
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[IncrementalWarehouse]:
-    """A built one: the messages below, and many others."""
-    warehouse = IncrementalWarehouse(tmp_path)
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IncrementalWarehouse]:
+    """A built one: the messages below, and many others. In the end all its tables must be right."""
+    warehouse = IncrementalWarehouse(tmp_path_factory.mktemp("restated"))
     ours = RecordSet(
         messages=tuple(message(number) for number in range(4)),
         events=(
