@@ -8,7 +8,7 @@ run: .venv/runtime  ## set-up, demo data, one pass, one answer
 	$(BIN)/msgmetrics tour
 
 test: .venv/dev  ## set-up, every test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/dev  ## what a batch costs on a short and a long history; HISTORY=10,50 for the bars
 	$(BIN)/python -m benchmarks --publications --history $(if $(HISTORY),$(HISTORY),0.5,2)
