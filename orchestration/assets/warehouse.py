@@ -4,7 +4,11 @@ What a model means lives in `dbt_project/`, how its assets are named in `orchest
 a build has to do in `orchestration/restatement.py`.
 """
 
+import os
+import signal
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from graphlib import TopologicalSorter
 from typing import Any
@@ -22,10 +26,11 @@ from orchestration.dbt import (
     NIGHTLY_TAG,
     Translator,
     current_manifest,
+    dbt_environment,
     dbt_project,
     drop_old_artefacts,
 )
-from orchestration.failures import TRIED_AGAIN, explained
+from orchestration.failures import INTERRUPTIONS, TRIED_AGAIN, explained
 from orchestration.partitions import DAYS, ONE_RUN, is_partition, requested_days, run_days
 from orchestration.resources import Writer
 from orchestration.restatement import (
@@ -162,6 +167,7 @@ def _built(
     context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: Settings, *, every_row: bool
 ) -> Iterator[Any]:
     """Runs dbt over the whole project; yields what belongs to the assets and checks selected."""
+    os.environ.update(dbt_environment(settings))  # of which dbt's process gets a copy
     invocation = dbt.cli(
         dbt_arguments(every_row=every_row),
         manifest=_MANIFEST,
@@ -170,8 +176,9 @@ def _built(
     )
     total = len(context.selected_asset_keys) + len(context.selected_asset_check_keys)
     done, broken = 0, []
+    messages = invocation.stream_raw_events()
     try:
-        for message in invocation.stream_raw_events():
+        for message in messages:
             for event in message.to_default_asset_events(
                 manifest=invocation.manifest,
                 dagster_dbt_translator=_TRANSLATOR,
@@ -191,6 +198,13 @@ def _built(
                     done += 1
                     progress.tell("building models and tests", min(done, total), total)
                     yield event
+    except (GeneratorExit, *INTERRUPTIONS):
+        # Read to its end: what reads dbt's output cannot be closed half-way, and the warehouse is
+        # not to be given back before dbt has let go of it.
+        invocation.process.send_signal(signal.SIGINT)
+        with suppress(DagsterDbtCliRuntimeError):
+            deque(messages, maxlen=0)
+        raise
     except DagsterDbtCliRuntimeError:
         if not broken:
             raise
