@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import duckdb
 
 from orchestration.batches import open_batch
-from orchestration.warehouse import create_raw_tables
+from orchestration.warehouse import create_raw_tables, hashes_of_ids
 
 MESSAGES_A_DAY = 333_333
 END = datetime(2026, 5, 1)
@@ -52,7 +52,7 @@ select
     'entity-' || account % 12 as entity_id,
     {batch_id} as batch_id,
     1 as file_id,
-    md5_number_lower(md5(i::varchar)) as message_hash
+    {hashes}
 from numbers
 """
 
@@ -85,8 +85,7 @@ select
     case when event_type = 'CLICKED' then 'https://shop.example/' || h % 500 end as url,
     {batch_id} as batch_id,
     1 as file_id,
-    md5_number_lower(md5(message_id || kind)) as event_hash,
-    message_hash
+    {hashes}
 from happened
 """
 
@@ -101,8 +100,7 @@ select
     'https://shop.example/' || i % 500 as url,
     {batch_id} as batch_id,
     1 as file_id,
-    md5_number_lower(md5('late' || {batch_id} || '-' || i)) as event_hash,
-    md5_number_lower(late.message_id) as message_hash
+    {hashes}
 from (
     select
         i,
@@ -123,7 +121,8 @@ select * replace (
     md5(message_id || {copy}) as message_id,
     sent_at - interval {days} day as sent_at,
     interaction_id || '-{copy}' as interaction_id,
-    md5_number_lower(md5(message_id || {copy})) as message_hash
+    md5_number_lower(md5(message_id || {copy})) as message_hash,
+    md5_number_upper(md5(message_id || {copy})) as message_hash_rest
 )
 from raw.messages where {is_original};
 
@@ -133,7 +132,9 @@ select * replace (
     md5(message_id || {copy}) as message_id,
     occurred_at - interval {days} day as occurred_at,
     md5_number_lower(md5(event_id || {copy})) as event_hash,
-    md5_number_lower(md5(message_id || {copy})) as message_hash
+    md5_number_upper(md5(event_id || {copy})) as event_hash_rest,
+    md5_number_lower(md5(message_id || {copy})) as message_hash,
+    md5_number_upper(md5(message_id || {copy})) as message_hash_rest
 )
 from raw.events where {is_original};
 
@@ -228,6 +229,7 @@ def write_batch(
     ).fetchone()
     connection.execute(
         _LATE.format(
+            hashes=_hashes("events"),
             batch_id=batch_id,
             history=history,
             original=original or history,
@@ -251,6 +253,7 @@ def _insert(
 ) -> None:
     connection.execute(
         _MESSAGES.format(
+            hashes=_hashes("messages"),
             batch_id=batch_id,
             first=first,
             last=last,
@@ -259,4 +262,8 @@ def _insert(
             micros=86_400_000_000 / MESSAGES_A_DAY,
         )
     )
-    connection.execute(_EVENTS.format(batch_id=batch_id))
+    connection.execute(_EVENTS.format(hashes=_hashes("events"), batch_id=batch_id))
+
+
+def _hashes(stream: str) -> str:
+    return ", ".join(f"{sql} as {name}" for name, sql in hashes_of_ids(stream).items())

@@ -10,7 +10,7 @@ from datetime import datetime
 import duckdb
 
 from orchestration.loading.records import Stream, streams
-from orchestration.warehouse import LOOK_UP_HASHES, look_up_hash, transaction
+from orchestration.warehouse import HASHED_IDS, look_up_hash, transaction
 
 # Why entries are closed.
 REQUEUED = "requeued"
@@ -219,5 +219,5 @@ def _is_news_no_more(stream: Stream) -> str:
 
 
 def _key_hashes(stream: Stream) -> list[str]:
-    """The columns of a raw table that hold the hash of its key, if there are any."""
-    return [name for name, column in LOOK_UP_HASHES[stream.name].items() if column == stream.key]
+    """The columns of a raw table that hold the first half of its key's hash, if there are any."""
+    return [name for name, column in HASHED_IDS[stream.name].items() if column == stream.key]

@@ -18,7 +18,7 @@ from orchestration.loading import readers
 from orchestration.loading.arrived import rules
 from orchestration.loading.landing import UnreadableFileError, text_lines
 from orchestration.loading.records import WEBHOOKS, Stream, judged_sql, streams, told_messages
-from orchestration.warehouse import LOOK_UP_HASHES, look_up_hash
+from orchestration.warehouse import hashes_of_ids
 from orchestration.webhooks.requests import Source, StrayFileError, outcomes, source_of
 
 _BATCH_RESULTS = 50_000
@@ -231,9 +231,9 @@ class Intake:
         """The results for which `which` holds: their records and what was posted."""
         for stream in (told_messages(), streams()["events"]):
             names = ", ".join(stream.field_names)
-            hashes = LOOK_UP_HASHES[stream.name]
+            hashes = hashes_of_ids(stream.name)
             hash_names = "".join(f", {name}" for name in hashes)
-            hash_values = "".join(f", {look_up_hash(column)}" for column in hashes.values())
+            hash_values = "".join(f", {sql}" for sql in hashes.values())
             self._connection.execute(
                 f"insert into raw.{stream.name} "
                 f"({names}, source_rank, file_id, batch_id{hash_names}) "

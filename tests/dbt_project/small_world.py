@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import duckdb
 from compiled import build_models, create_seeds
 
-from orchestration.warehouse import create_raw_tables
+from orchestration.warehouse import HASHED_IDS, create_raw_tables, hash_ids
 
 _RECORDS = """
 insert into raw.accounts by name
@@ -62,6 +62,8 @@ def create_raw_records(connection: duckdb.DuckDBPyConnection) -> None:
     """The raw tables with the records in them."""
     create_raw_tables(connection)
     connection.execute(_RECORDS)
+    for stream in HASHED_IDS:
+        hash_ids(connection, stream)
 
 
 @contextmanager

@@ -66,8 +66,7 @@ class Zone:
 
     def rows(self, stream: str) -> list[Row]:
         return self.query(
-            "select columns(c -> not c.ends_with('_hash') and c <> 'source_rank') "
-            f"from raw.{stream}"
+            f"select columns(c -> not c.contains('_hash') and c <> 'source_rank') from raw.{stream}"
         )
 
     def files(self) -> list[Row]:

@@ -14,7 +14,7 @@ messages as not materialized (
         *,
         direction = 'OUTBOUND' as is_outbound,
         -- events of an inbound message change nothing
-        case when direction = 'OUTBOUND' then message_id end as outbound_message_id,
+        case when direction = 'OUTBOUND' then message_key end as outbound_message_key,
         case when direction = 'OUTBOUND' then sender else recipient end as company_address,
         case when direction = 'OUTBOUND' then recipient else sender end as end_user_address
     from {{ ref('stg_messages') }}
@@ -35,18 +35,18 @@ outcomes as (
             else coalesce(statuses.status_group, 'PENDING')
         end as status_group,
         coalesce(statuses.error_code, 'NO_ERROR') as error_code,
-        case when statuses.message_id is null then 'OK' else statuses.error_group end as error_group,
+        case when statuses.message_key is null then 'OK' else statuses.error_group end as error_group,
         coalesce(statuses.bounce_type, 'NONE') as bounce_type,
         coalesce(statuses.is_suppression, false) as is_suppression,
-        engagement.* exclude (message_id),
-        messages.interaction_id is null or openers.message_id is not null as opens_interaction
+        engagement.* exclude (message_key),
+        messages.interaction_id is null or openers.message_key is not null as opens_interaction
     from messages
     left join {{ ref('int_current_statuses') }} as statuses
-        on messages.outbound_message_id = statuses.message_id
+        on messages.outbound_message_key = statuses.message_key
     left join {{ ref('int_engagement_by_message') }} as engagement
-        on messages.outbound_message_id = engagement.message_id
+        on messages.outbound_message_key = engagement.message_key
     left join {{ ref('int_interaction_openers') }} as openers
-        on messages.message_id = openers.message_id
+        on messages.message_key = openers.message_key
 
 ),
 

@@ -5,17 +5,17 @@ with
 clicked as (
 
     select
-        message_id,
+        message_key,
         url,
         count(*)::integer as clicks
     from {{ ref('stg_events') }}
     where event_type = 'CLICKED' and not is_unsubscribe_link
-    group by message_id, url
+    group by message_key, url
 
 )
 
 select
-    clicked.message_id,
+    messages.message_id,
     messages.account_key,
     messages.channel_code,
     clicked.url,
@@ -24,5 +24,5 @@ select
     clicked.clicks,
     messages.message_hash
 from clicked
-inner join {{ ref('stg_messages') }} as messages on clicked.message_id = messages.message_id
+inner join {{ ref('stg_messages') }} as messages on clicked.message_key = messages.message_key
 where messages.direction = 'OUTBOUND'

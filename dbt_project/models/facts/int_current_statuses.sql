@@ -17,18 +17,18 @@ status_events as (
 deciding as (
 
     select
-        message_id,
+        message_key,
         arg_max(
             struct_pack(event_type, status, status_group, error_code, bounce_type, drop_reason),
             (is_final, occurred_at, precedence, event_id)
         ) as event
     from status_events
-    group by message_id
+    group by message_key
 
 )
 
 select
-    deciding.message_id,
+    deciding.message_key,
     deciding.event.event_type,
     deciding.event.status,
     deciding.event.status_group,

@@ -1,5 +1,5 @@
 -- The earliest message of each interaction, whatever its direction, channel or status.
-select message_id
+select message_key
 from {{ ref('stg_messages') }}
 where interaction_id is not null
 qualify row_number() over (

@@ -3,9 +3,9 @@
 -- depends_on: {{ ref('touched_messages') }}
 select
     events.message_hash,
-    events.message_id,
+    any_value(events.message_id) as message_id,
     count(*) as events,
     min(events.occurred_at) as first_occurred_at
 from {{ ref('stg_events') }} as events
-anti join {{ ref('stg_messages') }} as messages on events.message_id = messages.message_id
-group by events.message_hash, events.message_id
+anti join {{ ref('stg_messages') }} as messages on events.message_key = messages.message_key
+group by events.message_hash, events.message_key

@@ -17,6 +17,8 @@ arrived as not materialized (
         case when events.event_type = 'DROPPED' then coalesce(events.drop_reason, 'OTHER') end as drop_reason,
         case when events.event_type = 'CLICKED' then events.url end as url,
         case when events.event_type = 'CLICKED' then coalesce(events.is_unsubscribe_link, false) end as is_unsubscribe_link,
+        {{ key_of('message', 'events.') }} as message_key,
+        {{ key_of('event', 'events.') }} as event_key,
         events.message_hash,
         events.event_hash,
         {{ source_rank('events.') }} as source_rank,
@@ -25,7 +27,7 @@ arrived as not materialized (
     from {{ records }} as events
     inner join {{ ref('event_types') }} as event_types on events.event_type = event_types.event_type
 
-){{ latest_version('arrived', records, 'event_id', 'event_hash', [
+){{ latest_version('arrived', records, 'event_key', 'event_hash', [
     'source_rank', 'earliness', 'message_id', 'event_type', 'occurred_at', 'status', 'error_code', 'bounce_type',
     'drop_reason', 'url', 'is_unsubscribe_link',
 ]) }}

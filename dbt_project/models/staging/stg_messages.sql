@@ -5,7 +5,7 @@ with
 
 canonical as not materialized (
 
-    select * from {{ records }} where {{ source_rank() }} = {{ canonical_rank() }}
+    select *, {{ key_of('message') }} as message_key from {{ records }} where {{ source_rank() }} = {{ canonical_rank() }}
 
 ),
 
@@ -14,7 +14,7 @@ canonical as not materialized (
 told as not materialized (
 
     select
-        message_id,
+        any_value(message_id) as message_id,
         max(account_key) as account_key,
         coalesce(
             max(direction) filter (where {{ source_rank() }} = {{ known_rank() }}), max(direction)
@@ -37,17 +37,18 @@ told as not materialized (
         max(network_id) as network_id,
         max(application_id) as application_id,
         max(entity_id) as entity_id,
-        any_value(message_hash) as message_hash
+        any_value(message_hash) as message_hash,
+        {{ key_of('message') }} as message_key
     from {{ records }} as messages
     where {{ source_rank() }} < {{ canonical_rank() }}
-    group by message_id
+    group by message_key
 
 ),
 
 {#- A record of messages/ stands before anything that webhooks tell of its message. -#}
 outranked as not materialized (
 
-    select message_id
+    select message_key
     from canonical
     semi join (
         select message_hash from {{ records }} where {{ source_rank() }} < {{ canonical_rank() }}
@@ -60,15 +61,15 @@ versions as not materialized (
     select
         message_id, account_key, direction, channel_code, sent_at, updated_at, sender, sender_type,
         recipient, traffic_type, interaction_id, segments, cost_cents, currency, communication_id,
-        campaign_reference_id, country_id, network_id, application_id, entity_id, message_hash
+        campaign_reference_id, country_id, network_id, application_id, entity_id, message_hash, message_key
     from canonical
     union all
     select
         message_id, account_key, direction, channel_code, sent_at, updated_at, sender, sender_type,
         recipient, traffic_type, interaction_id, segments, price.cost_cents, price.currency, communication_id,
-        campaign_reference_id, country_id, network_id, application_id, entity_id, message_hash
+        campaign_reference_id, country_id, network_id, application_id, entity_id, message_hash, message_key
     from told
-    anti join outranked on told.message_id = outranked.message_id
+    anti join outranked on told.message_key = outranked.message_key
 
 ),
 
@@ -99,10 +100,11 @@ arrived as not materialized (
         network_id,
         application_id,
         entity_id,
-        message_hash
+        message_hash,
+        message_key
     from versions
 
-){{ latest_version('arrived', 'canonical', 'message_id', 'message_hash', [
+){{ latest_version('arrived', 'canonical', 'message_key', 'message_hash', [
     'updated_at', 'account_key', 'direction', 'channel_code', 'sent_at', 'sender', 'sender_type',
     'recipient', 'traffic_type', 'interaction_id', 'segments', 'cost_cents', 'currency',
     'communication_id', 'campaign_reference_id', 'country_id', 'network_id', 'application_id',
