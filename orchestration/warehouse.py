@@ -118,9 +118,9 @@ comment on table raw.webhooks is
 
 
 # Columns that stand for an id wherever records are found, joined and grouped: two halves of its
-# MD5, which take a fraction of the time that the id itself would. A restatement finds the records of
-# a message by the first half alone, eight times as fast as by the id; the ids of one first half are
-# told apart by the second.
+# MD5, which take a fraction of the time that the id itself would. A restatement finds the records
+# of a message by the first half alone, eight times as fast as by the id; the ids of one first half
+# are told apart by the second.
 HASHED_IDS = {
     "messages": {"message_hash": "message_id"},
     "events": {"event_hash": "event_id", "message_hash": "message_id"},
