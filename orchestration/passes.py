@@ -21,6 +21,13 @@ _INSTANCE = """\
 # Written by msgmetrics; runs and schedules of the Dagster UI and daemon are kept in this folder.
 telemetry:
   enabled: false
+storage:
+  custom:
+    module: orchestration.event_log
+    class: RunRecords
+    config:
+      base_dir:
+        env: DAGSTER_HOME
 run_monitoring:
   enabled: true
 # A failed step is tried again by its run, after a while; only a killed run is started again.
@@ -101,7 +108,6 @@ def run_pass(
     from orchestration.definitions import defs
     from orchestration.failures import BY_HAND
     from orchestration.partitions import landing_day, range_tags
-    from orchestration.runs import kept_open
 
     job, ops = "backfill", {}
     if days is None:
@@ -118,7 +124,6 @@ def run_pass(
         dg.DagsterInstance.from_ref(
             InstanceRef.from_dir(str(folder), overrides=_WITHOUT_OUTPUT)
         ) as instance,
-        kept_open(instance, "index"),
         peak_of_children() as peak_of_dbt,
     ):
         result = defs.resolve_job_def(job).execute_in_process(

@@ -17,7 +17,7 @@ from msgmetrics.settings import Settings, settings
 from orchestration import progress
 from orchestration.asset_keys import FACTS
 from orchestration.dbt import PROFILES_DIR, dbt_executable, dbt_project
-from orchestration.runs import drop_old_records, fail_dead_runs, kept_open, show_life
+from orchestration.runs import drop_old_records, fail_dead_runs, show_life
 from orchestration.warehouse import writer_lock
 
 
@@ -34,7 +34,6 @@ class Writer(dg.ConfigurableResource):
         run_id = context.run_id or "outside a run"
         with ExitStack() as stack:
             if instance is not None and context.run_id:
-                stack.enter_context(kept_open(instance, "index", run_id))
                 show_life(here, run_id)
             with progress.listening(lambda *_: None, context.log.info):
                 stack.enter_context(writer_lock(here, holder=f"Dagster run {run_id}"))

@@ -5,9 +5,8 @@ What a run does is not decided here.
 
 import fcntl
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
@@ -105,23 +104,6 @@ def run_under_way(instance: dg.DagsterInstance) -> str | None:
     """The id of a run that waits or runs; None if there is none."""
     ids = instance.get_run_ids(filters=dg.RunsFilter(statuses=_UNDER_WAY), limit=1)
     return ids[0] if ids else None
-
-
-@contextmanager
-def kept_open(instance: dg.DagsterInstance, *shards: str) -> Iterator[None]:
-    """Keeps Dagster's SQLite files open while the block runs, to more than twice their speed.
-
-    Dagster opens and closes a file for every event, and the last to close it has to bring it up to
-    date on disk. `shards`: "index", or the id of a run.
-    """
-    place_of = getattr(instance.event_log_storage, "path_for_shard", None)
-    paths = [Path(place_of(shard)) for shard in shards] if place_of is not None else []
-    with ExitStack() as stack:
-        for path in paths:
-            if path.exists():
-                file = stack.enter_context(closing(sqlite3.connect(path)))
-                file.execute("select count(*) from sqlite_master").fetchone()
-        yield
 
 
 # --- old records ----------------------------------------------------------------------------
