@@ -424,7 +424,7 @@ def revoke_key(
 
 
 Limit = Annotated[
-    int, typer.Option(help="At most so many, the latest first.", min=1, max=1_000_000)
+    int, typer.Option(help="At most so many lines, the latest first.", min=1, max=1_000_000)
 ]
 
 
@@ -435,18 +435,27 @@ def list_quarantine(
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
-    """What was refused, and why."""
+    """What was refused, and why: one line for a file and a reason; with --json every entry."""
     from msgmetrics.running import quarantine
 
-    total, entries = quarantine(settings(), stream=stream, closed=every, limit=limit)
+    total, entries = quarantine(
+        settings(), stream=stream, closed=every, limit=limit, grouped=not as_json
+    )
     if as_json:
         print_json({"total": total, "entries": entries})
         return
-    columns = {"id": "quarantine_id", "file": "path", "row": "row_number", "reason": "reason"}
+    columns = {
+        "id": "quarantine_id",
+        "file": "path",
+        "records": "records",
+        "first row": "row_number",
+        "reason": "reason",
+    }
     if every:
         columns["closed"] = "closed_because"
+    told = sum(entry["records"] for entry in entries)
     show_table(
-        f"{total:,} in quarantine" + (f", the latest {limit:,}" if total > limit else ""),
+        f"{total:,} in quarantine" + (f", the latest {told:,}" if total > told else ""),
         list(columns),
         [tuple(entry.get(column) for column in columns.values()) for entry in entries],
     )

@@ -183,8 +183,12 @@ def quarantine(
     quarantine_id: int | None = None,
     closed: bool = False,
     limit: int = 1,
+    grouped: bool = False,
 ) -> tuple[int, list[dict[str, Any]]]:
     """(how many entries there are, the latest of them); closed: those that are closed, too.
+
+    grouped: entries of one file with one reason as one, with the latest id, the first row, and how
+    many they are (`records`).
 
     Raises UserError for an unknown stream, and while a pass writes the warehouse.
     """
@@ -209,8 +213,18 @@ def quarantine(
         """
         parameters = {"stream": stream, "id": quarantine_id}
         (total,) = connection.execute(f"select count(*) {where}", parameters).fetchone()
+        shown = f"select * {where}"
+        if grouped:
+            closed_because = "closed_because" if ("closed_because",) in columns else "null"
+            shown = f"""
+                select
+                    max(quarantine_id) as quarantine_id, path, count(*) as records,
+                    min(row_number) as row_number, reason, {closed_because} as closed_because
+                {where}
+                group by all
+            """
         cursor = connection.execute(
-            f"select * {where} order by quarantine_id desc limit $limit",
+            f"{shown} order by quarantine_id desc limit $limit",
             {**parameters, "limit": limit},
         )
         names = [column[0] for column in cursor.description]

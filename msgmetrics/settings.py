@@ -139,7 +139,11 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "MSGMETRICS_" + str(first["loc"][0]).upper()
+        field = str(first["loc"][0])
+        name = "MSGMETRICS_" + field.upper()
+        expected = Settings.model_fields[field].description or ""
+        if first["type"] != "string_pattern_mismatch":
+            expected += f"; {first['msg'][:1].lower()}{first['msg'][1:]}"
         raise UserError(
-            f"{name}={first['input']!r} is not usable: {first['msg']}; change or unset it."
+            f"{name}={first['input']!r} is not usable ({expected}): change or unset it."
         ) from None

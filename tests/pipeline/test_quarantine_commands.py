@@ -88,3 +88,21 @@ def test_a_home_of_the_first_release_lists_its_entries_before_its_next_run(waiti
         connection.execute("alter table raw.quarantine drop column closed_at")
     answer = json.loads(waiting.msgmetrics("quarantine", "list", "--json").stdout)
     assert answer["total"] == 3
+
+
+def test_records_of_one_file_with_one_reason_are_one_line_for_eyes_and_each_an_entry_in_json(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path)
+    folder = tmp_path / "landing" / "accounts"
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_text("{\n[\n(\n" + json.dumps({"plan": "free"}))
+    now = datetime.now(UTC)
+    with warehouse(Settings(home=tmp_path)) as connection:
+        Loader(connection, Settings(home=tmp_path), now=now, as_of=now).load()
+    assert json.loads(home.msgmetrics("quarantine", "list", "--json").stdout)["total"] == 4
+    told = home.msgmetrics("quarantine", "list").stderr
+    assert told.count("accounts/a.jsonl") == 2
+    assert [line.split("│")[3].strip() for line in told.splitlines() if "valid JSON" in line] == [
+        "3"
+    ]
