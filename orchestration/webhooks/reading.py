@@ -6,6 +6,7 @@ answered here once. What a field means is the provider's module's affair.
 
 import csv
 import re
+from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,17 +18,31 @@ from typing import Any, NamedTuple
 import orjson
 
 from msgmetrics.settings import PROJECT_ROOT
+from orchestration.loading.records import streams
 
 # What a record of messages is worth where several tell of one message: see `staging/stg_messages`.
 CANONICAL, KNOWN, GUESSED = 2, 1, 0
 
 UNDERSTOOD, SET_ASIDE, REFUSED = "understood", "set aside", "refused"
 
+# What a result tells of a message, and that something happened to one: the fields of the two
+# streams as texts. Their order is that of the streams, so that many of them turn into columns.
+Message = namedtuple(
+    "Message",
+    (*streams()["messages"].field_names, "source_rank"),
+    defaults=(None,) * len(streams()["messages"].fields) + (KNOWN,),
+)
+Event = namedtuple(
+    "Event", streams()["events"].field_names, defaults=(None,) * len(streams()["events"].fields)
+)
+
 _CURRENCY = re.compile("[A-Z]{3}")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,15})?")
 # Epochs from here on are milliseconds: as seconds they would lie in the year 5138.
 _MILLISECONDS = 100_000_000_000
 _LAST_EPOCH = 253_402_300_799
+# Whole numbers beyond are read as floats, which do not tell one id from the next.
+_INEXACT = 2**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CENT = Decimal("0.000001")
 _MOST_CENTS = Decimal(10) ** 12
@@ -48,6 +63,21 @@ class Kind(NamedTuple):
 
     treatment: str
     read_as: str
+
+    @classmethod
+    def understood(cls, read_as: str) -> "Kind":
+        """One that messages or events are read from."""
+        return cls(UNDERSTOOD, read_as)
+
+    @classmethod
+    def set_aside(cls, what: str) -> "Kind":
+        """One that is no message traffic, and counted."""
+        return cls(SET_ASIDE, what)
+
+    @classmethod
+    def refused(cls, advice: str) -> "Kind":
+        """One that goes to quarantine."""
+        return cls(REFUSED, advice)
 
 
 class Meaning(NamedTuple):
@@ -76,14 +106,11 @@ class Request:
 
 @dataclass(slots=True)
 class Reading:
-    """What a result is read as. Without a message and an event it is set aside.
-
-    messages, events: fields of the two streams as texts; a message has source_rank besides.
-    """
+    """What a result is read as. Without a message and an event it is set aside."""
 
     kind: str
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     @property
     def is_set_aside(self) -> bool:
@@ -120,14 +147,17 @@ def country_ids() -> Mapping[str, str]:
 
 
 def text(result: Result, name: str) -> str | None:
-    """A field's text; numbers as they are spelled; None where it is missing, empty or nested."""
+    """A field's text; numbers as they are spelled; None where it is missing, empty or nested.
+
+    Raises RefusedError for a number of so many digits that it was not read to the last.
+    """
     value = result.get(name)
-    if value is None or value == "":
+    if type(value) is str:
+        return value or None
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
+    if isinstance(value, float) and abs(value) >= _INEXACT:
+        raise RefusedError(f"{name} is a number with too many digits: have it sent as a text")
     return str(value)
 
 
@@ -225,32 +255,46 @@ def digest(*values: object) -> str:
     return blake2b(spelled, digest_size=8).hexdigest()
 
 
-def mailbox(own_id: str, address: str) -> str:
-    """What tells the recipients of one email apart: a hash, since ids are published.
-
-    Of the message's id, too, so that nobody sees from ids which messages went to one address.
-    """
-    inner = re.search(r"<([^<>]*)>\s*$", address)
-    bare = inner.group(1) if inner else address
-    return digest(own_id, bare.strip().lower())
-
-
 # --- records ---------------------------------------------------------------------------------
+
+
+def message(
+    request: Request,
+    message_id: str,
+    direction: str,
+    channel_code: str | None,
+    at: str,
+    **fields: Any,
+) -> Message:
+    """What a result of that time tells of a message; sent then, if sent_at is not given."""
+    fields["sent_at"] = fields.get("sent_at") or at
+    return Message(
+        message_id=message_id,
+        account_key=request.account_key,
+        direction=direction,
+        channel_code=channel_code,
+        updated_at=at,
+        **fields,
+    )
 
 
 def event(
     event_id: str, message_id: str, occurred_at: str, means: Meaning, **fields: str | None
-) -> dict[str, Any]:
+) -> Event:
     """The event that a code means; given fields stand before those of the table."""
-    record: dict[str, Any] = {
-        "event_id": event_id,
-        "message_id": message_id,
-        "event_type": means.event_type,
-        "occurred_at": occurred_at,
-        "status": means.status or None,
-        "error_code": means.error_code or None,
-        "bounce_type": means.bounce_type or None,
-        "drop_reason": means.drop_reason or None,
-    }
-    record.update({name: value for name, value in fields.items() if value})
-    return record
+    return Event(
+        event_id=event_id,
+        message_id=message_id,
+        event_type=means.event_type,
+        occurred_at=occurred_at,
+        status=fields.get("status") or means.status or None,
+        error_code=fields.get("error_code") or means.error_code or None,
+        bounce_type=means.bounce_type or None,
+        drop_reason=means.drop_reason or None,
+        url=fields.get("url"),
+    )
+
+
+def link(means: Meaning, result: Result, *names: str) -> str | None:
+    """The link that was clicked, if that is what a code means. Raises RefusedError without one."""
+    return required(result, *names) if means.event_type == "CLICKED" else None

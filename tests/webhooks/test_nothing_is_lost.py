@@ -25,7 +25,7 @@ scalars = (
     st.none()
     | st.booleans()
     | st.integers()
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=20)
     | st.sampled_from(["2026-05-05T10:00:00+0100", "\0", "١٢", "9" * 400, "€", "a@b.c", -1, 1e308])
 )
@@ -215,7 +215,9 @@ def test_parquet_and_compressed_lines_are_read_as_plain_ones(new_archive) -> Non
         pa.table({"received_at": pa.array(at, pa.timestamp("us", "UTC")), "body": as_text}),
         text.landing / "webhooks/twilio/account=a/x.parquet",
     )
+    # Form posts alone: DuckDB takes To and to for one field of a struct.
     objects = [r["body"] for r in requests if isinstance(r["body"], dict)]
+    objects = [body for body in objects if "event_type" not in body]
     names = sorted({name for body in objects for name in body})
     structs = pa.array(
         [{name: body.get(name) for name in names} for body in objects],
