@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -94,8 +94,7 @@ class Meaning(NamedTuple):
     code: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The HTTP request that a result came with: when it was received, for which account, and the
     channel that its folder names, if it names one."""
 
@@ -190,7 +189,7 @@ def moment(value: object, name: str) -> str | None:
     """
     if value is None or value == "":
         return None
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and value[4:5] != "-" and _NUMBER.fullmatch(value):
         value = Decimal(value)
     try:
         if isinstance(value, str):
@@ -218,13 +217,20 @@ def cents(price: object, currency: object, times: int = 1) -> tuple[str | None, 
     """
     if not isinstance(currency, str) or isinstance(price, bool):
         return None, None
-    if not _CURRENCY.fullmatch(currency.upper()) or not isinstance(price, int | float | str):
+    if not isinstance(price, int | float | str):
+        return None, None
+    return _cents(str(price), currency.upper(), times)
+
+
+@lru_cache(maxsize=4096)  # prices are few
+def _cents(price: str, currency: str, times: int) -> tuple[str | None, str | None]:
+    if not _CURRENCY.fullmatch(currency):
         return None, None
     try:
-        amount = abs(Decimal(str(price))) * 100 * times
+        amount = abs(Decimal(price)) * 100 * times
         if not amount < _MOST_CENTS:
             return None, None
-        return f"{amount.quantize(_CENT).normalize():f}", currency.upper()
+        return f"{amount.quantize(_CENT).normalize():f}", currency
     except ArithmeticError:
         return None, None
 
