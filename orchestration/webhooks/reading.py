@@ -35,6 +35,7 @@ Message = namedtuple(
 Event = namedtuple(
     "Event", streams()["events"].field_names, defaults=(None,) * len(streams()["events"].fields)
 )
+_UNTOLD = Message()._asdict()
 
 _CURRENCY = re.compile("[A-Z]{3}")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,15})?")
@@ -199,10 +200,11 @@ def moment(value: object, name: str) -> str | None:
             if instant.tzinfo is not UTC:
                 instant = instant.astimezone(UTC)
         elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-            seconds = Decimal(str(value)) / (1000 if value >= _MILLISECONDS else 1)
-            if not 0 <= seconds <= _LAST_EPOCH:
+            unit = 1_000 if value >= _MILLISECONDS else 1_000_000
+            if not 0 <= value <= _LAST_EPOCH * (1_000_000 // unit):
                 raise RefusedError(f"{name} is no time")
-            instant = _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
+            exact = value if isinstance(value, int) else Decimal(str(value))
+            instant = _EPOCH + timedelta(microseconds=int(exact * unit))
         else:
             raise RefusedError(f"{name} is no time")
     except (ValueError, OverflowError, ArithmeticError):
@@ -273,15 +275,14 @@ def message(
     **fields: Any,
 ) -> Message:
     """What a result of that time tells of a message; sent then, if sent_at is not given."""
-    fields["sent_at"] = fields.get("sent_at") or at
-    return Message(
-        message_id=message_id,
-        account_key=request.account_key,
-        direction=direction,
-        channel_code=channel_code,
-        updated_at=at,
-        **fields,
-    )
+    told = _UNTOLD | fields  # keeps the order of _UNTOLD, which is Message's
+    told["message_id"] = message_id
+    told["account_key"] = request.account_key
+    told["direction"] = direction
+    told["channel_code"] = channel_code
+    told["sent_at"] = told["sent_at"] or at
+    told["updated_at"] = at
+    return Message._make(told.values())
 
 
 def event(
@@ -289,15 +290,15 @@ def event(
 ) -> Event:
     """The event that a code means; given fields stand before those of the table."""
     return Event(
-        event_id=event_id,
-        message_id=message_id,
-        event_type=means.event_type,
-        occurred_at=occurred_at,
-        status=fields.get("status") or means.status or None,
-        error_code=fields.get("error_code") or means.error_code or None,
-        bounce_type=means.bounce_type or None,
-        drop_reason=means.drop_reason or None,
-        url=fields.get("url"),
+        event_id,
+        message_id,
+        means.event_type,
+        occurred_at,
+        fields.get("status") or means.status or None,
+        fields.get("error_code") or means.error_code or None,
+        means.bounce_type or None,
+        means.drop_reason or None,
+        fields.get("url"),
     )
 
 
