@@ -5,8 +5,9 @@ Nothing here looks at a record, and nothing here writes to the landing zone.
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 import pyarrow as pa
@@ -60,11 +61,13 @@ class Listing:
     """What a landing zone holds: files to read, and how many were left alone.
 
     unlisted: what is wrong with each folder whose files could not be listed, in words.
+    misspelled: folders that are not read, by the name that theirs is nearly.
     """
 
     files: tuple[LandingFile, ...]
     left_alone: int
     unlisted: tuple[str, ...] = ()
+    misspelled: Mapping[str, str] = field(default_factory=dict)
 
 
 def state_of(path: Path) -> FileState:
@@ -98,7 +101,18 @@ def list_landing(landing: Path) -> Listing:
                     left_alone += 1
                 else:
                     files.append(found)
-    return Listing(tuple(files), left_alone, tuple(unlisted))
+    return Listing(tuple(files), left_alone, tuple(unlisted), _misspelled(landing))
+
+
+def _misspelled(landing: Path) -> dict[str, str]:
+    """Folders beside those that are read whose names are nearly theirs, as webhook."""
+    known = records.folders()
+    try:
+        beside = sorted(e.name for e in os.scandir(landing) if e.name not in known and e.is_dir())
+    except OSError:  # whose names cannot be listed
+        return {}
+    close = {name: get_close_matches(name.lower(), known, n=1, cutoff=0.8) for name in beside}
+    return {name: meant[0] for name, meant in close.items() if meant}
 
 
 def _walk(top: Path, unlisted: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:

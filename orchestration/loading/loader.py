@@ -143,6 +143,11 @@ class Loader:
                 "some."
             )
         report.remarks.extend(f"{reason}; {_TRIED_AGAIN}." for reason in listing.unlisted)
+        report.remarks.extend(
+            f"The landing zone has a folder {name}, from which nothing is read: if it is meant to "
+            f"be {meant}, call it so."
+            for name, meant in listing.misspelled.items()
+        )
         try:
             new = self._new_files(listing.files, report, rehash=rehash)
             done, total = 0, sum(file.state.size for file, _ in new)

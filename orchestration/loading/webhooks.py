@@ -4,11 +4,13 @@ What a request means is `orchestration.webhooks`' affair. Here results are colle
 are judged by the same SQL as all others, and each result is loaded, set aside or refused.
 """
 
-from collections.abc import Iterable, Iterator
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import orjson
@@ -19,6 +21,7 @@ from orchestration.loading.arrived import rules
 from orchestration.loading.landing import UnreadableFileError, text_lines
 from orchestration.loading.records import WEBHOOKS, Stream, judged_sql, streams, told_messages
 from orchestration.warehouse import hashes_of_ids
+from orchestration.webhooks.reading import KNOWN, Event, Message
 from orchestration.webhooks.requests import Source, StrayFileError, outcomes, source_of
 
 _BATCH_RESULTS = 50_000
@@ -40,8 +43,7 @@ _RESULT_COLUMNS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A request as a file holds it. entry: of quarantine, if it was refused before."""
 
     file_id: int
@@ -286,59 +288,44 @@ class Intake:
 
 
 class _Batch:
-    """Results with their records, not judged yet."""
+    """Results with their records, not judged yet: rows of what _RESULT_COLUMNS and _told_columns
+    name."""
 
     def __init__(self) -> None:
         self.size = 0
-        self._results: dict[str, list[Any]] = {name: [] for name in _RESULT_COLUMNS}
-        self._records: dict[str, list[tuple[int, int, dict[str, Any]]]] = {
-            "messages": [],
-            "events": [],
-        }
+        self._results: list[tuple[Any, ...]] = []
+        self._told: dict[str, list[tuple[Any, ...]]] = {"messages": [], "events": []}
 
     def __len__(self) -> int:
-        return len(self._results["result"])
+        return len(self._results)
 
     def add(self, line: Line, source: Source) -> None:
         """The results of one request."""
         self.size += len(line.text)
+        entry, file_id, row_number = line.entry, line.file_id, line.row_number
         for number, outcome in enumerate(outcomes(line.text, source), start=1):
-            result = len(self)
-            reading = outcome.reading
-            values = (
-                result,
-                line.entry,
-                line.file_id,
-                line.row_number,
-                number,
-                line.path,
-                source.provider.NAME,
-                source.account_key,
-                outcome.received_at,
-                reading.kind if reading else None,
-                reading.is_set_aside if reading else False,
-                outcome.kept,
-                outcome.reason,
+            result, reading = len(self._results), outcome.reading
+            self._results.append(
+                (
+                    *(result, entry, file_id, row_number, number, line.path),
+                    *(source.provider.NAME, source.account_key, outcome.received_at),
+                    reading.kind if reading else None,
+                    reading.is_set_aside if reading else False,
+                    outcome.kept,
+                    outcome.reason,
+                )
             )
-            for column, value in zip(self._results.values(), values, strict=True):
-                column.append(value)
             if reading is not None:
-                self._records["messages"] += [(result, line.file_id, m) for m in reading.messages]
-                self._records["events"] += [(result, line.file_id, e) for e in reading.events]
+                for message in reading.messages:
+                    self._told["messages"].append((result, file_id, *message))
+                for event in reading.events:
+                    self._told["events"].append((result, file_id, *event))
 
     def judge(self, connection: duckdb.DuckDBPyConnection, latest: datetime) -> None:
         """Makes temp tables: told_messages, told_events, and results with reason, valid_from."""
         for stream in (told_messages(), streams()["events"]):
             self._judge_records(connection, stream, latest)
-        connection.register(
-            "batch",
-            pa.table(
-                {
-                    name: pa.array(self._results[name], type_)
-                    for name, type_ in _RESULT_COLUMNS.items()
-                }
-            ),
-        )
+        connection.register("batch", _table(_RESULT_COLUMNS, self._results))
         connection.execute(
             """
             create or replace temp table results as
@@ -366,20 +353,13 @@ class _Batch:
     def _judge_records(
         self, connection: duckdb.DuckDBPyConnection, stream: Stream, latest: datetime
     ) -> None:
-        told = self._records[stream.name]
-        columns: dict[str, pa.Array] = {
-            "row_number": pa.array([result for result, _, _ in told], pa.int64()),
-            "file_id": pa.array([file_id for _, file_id, _ in told], pa.int32()),
-            "source_rank": pa.array([one.get("source_rank", 1) for _, _, one in told], pa.uint8()),
-        }
-        for name in stream.field_names:
-            columns[name] = pa.array([one.get(name) for _, _, one in told], pa.large_string())
-        connection.register("batch", pa.table(columns))
+        columns = _told_columns(stream)
+        connection.register("batch", _table(columns, self._told[stream.name]))
         source = (
-            "select file_id, row_number, source_rank, null::varchar as raw, "
-            "null::varchar as extra, null::varchar as refused, "
-            + ", ".join(stream.field_names)
-            + " from batch"
+            "select file_id, row_number, null::varchar as raw, null::varchar as extra, "
+            "null::varchar as refused, "
+            + ("" if "source_rank" in columns else f"{KNOWN}::utinyint as source_rank, ")
+            + "* exclude (file_id, row_number) from batch"
         )
         connection.execute(
             f"create or replace temp table told_{stream.name} as "
@@ -389,15 +369,56 @@ class _Batch:
         connection.unregister("batch")
 
 
+def _told_columns(stream: Stream) -> dict[str, pa.DataType]:
+    """The columns of what is told of messages or events, each with the result that tells it."""
+    fields = (Message if stream.name == "messages" else Event)._fields
+    columns = dict.fromkeys(("row_number", "file_id", *fields), pa.large_string())
+    types = {"row_number": pa.int64(), "file_id": pa.int32(), "source_rank": pa.uint8()}
+    return {name: types.get(name, type_) for name, type_ in columns.items()}
+
+
+def _table(columns: Mapping[str, pa.DataType], rows: list[tuple[Any, ...]]) -> pa.Table:
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    named = zip(columns.items(), values, strict=True)
+    return pa.table(
+        {
+            # most fields are told by no result of a batch
+            name: pa.nulls(len(rows), type_)
+            if column.count(None) == len(rows)
+            else pa.array(column, type_)
+            for (name, type_), column in named
+        }
+    )
+
+
 def _batches(lines: Iterable[Line]) -> Iterator[_Batch]:
-    batch = _Batch()
-    for line in lines:
-        batch.add(line, source_of(line.path))
-        if len(batch) >= _BATCH_RESULTS or batch.size > _BATCH_CHARACTERS:
-            yield batch
-            batch = _Batch()
-    if len(batch):
+    """Results of many lines at a time."""
+    lines = iter(lines)
+    while len(batch := _filled(lines)):
         yield batch
+
+
+def _filled(lines: Iterator[Line]) -> _Batch:
+    batch = _Batch()
+    with _no_garbage_looked_for():
+        for line in lines:
+            batch.add(line, source_of(line.path))
+            if len(batch) >= _BATCH_RESULTS or batch.size > _BATCH_CHARACTERS:
+                break
+    return batch
+
+
+@contextmanager
+def _no_garbage_looked_for() -> Iterator[None]:
+    """Reading makes a great many objects and no cycles, so looking for some is a sixth of its time
+    for nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _drop_results(connection: duckdb.DuckDBPyConnection) -> None:

@@ -8,10 +8,8 @@ from typing import Any
 
 import orjson
 
+from orchestration.webhooks.emails import ENGAGEMENT_KIND, email, happened, mailbox
 from orchestration.webhooks.reading import (
-    KNOWN,
-    SET_ASIDE,
-    UNDERSTOOD,
     Kind,
     Meaning,
     Reading,
@@ -19,9 +17,8 @@ from orchestration.webhooks.reading import (
     Request,
     Result,
     digest,
-    event,
     identity,
-    mailbox,
+    link,
     meaning,
     meanings,
     moment,
@@ -34,17 +31,14 @@ from orchestration.webhooks.reading import (
 NAME = "amazon_ses"
 RESULTS: str | None = None
 KINDS = {
-    "delivery event": Kind(
-        UNDERSTOOD,
+    "delivery event": Kind.understood(
         "ACCEPTED, SENT, DELIVERED, BOUNCED, DROPPED or REJECTED, and the message, of each "
-        "recipient",
+        "recipient"
     ),
-    "engagement event": Kind(
-        UNDERSTOOD, "OPENED, CLICKED, COMPLAINED or UNSUBSCRIBED, and the message"
-    ),
-    "inbound message": Kind(UNDERSTOOD, "an INBOUND message for each recipient"),
-    "subscription preferences": Kind(SET_ASIDE, "a contact that has not opted out"),
-    "SNS subscription": Kind(SET_ASIDE, "SNS asks, or tells, whether it may post"),
+    **ENGAGEMENT_KIND,
+    "inbound message": Kind.understood("an INBOUND message for each recipient"),
+    "subscription preferences": Kind.set_aside("a contact that has not opted out"),
+    "SNS subscription": Kind.set_aside("SNS asks, or tells, whether it may post"),
 }
 # Where an event names the recipients that it is about, and by which field.
 _NAMED = {
@@ -63,6 +57,9 @@ def read(result: Result, request: Request) -> Reading:
     if kind in ("SubscriptionConfirmation", "UnsubscribeConfirmation"):
         return Reading("SNS subscription")
     if kind == "Notification":
+        told = part(result, "Message")
+        if told:  # an archive that has unpacked it
+            return _notified(told, request)
         message = required(result, "Message")
         if message.startswith("Successfully validated SNS topic"):
             return Reading("SNS subscription")
@@ -95,27 +92,25 @@ def _notified(result: Result, request: Request) -> Reading:
     own_at = moment(told.get("timestamp"), f"{name}.timestamp")
     at = own_at or (sent_at if name in ("Send", "Reject", "Rendering Failure") else None)
     at = at or request.received_at
-    url = required(told, "link") if means.event_type == "CLICKED" else None
-    reading = Reading(
-        "engagement event"
-        if means.event_type in ("OPENED", "CLICKED", "COMPLAINED", "UNSUBSCRIBED")
-        else "delivery event"
-    )
+    url = link(means, told, "link")
+    readings = []
     for recipient in _recipients(result, name):
-        message_id = identity(NAME, "message", own_id, mailbox(own_id, recipient))
-        reading.messages.append(
-            _message(message_id, request, "OUTBOUND", sent_at, text(mail, "source"), recipient)
-        )
         # SNS numbers its own notifications; the same event may come by two of them.
         event_id = identity(
-            NAME,
-            name.lower().replace(" ", "_"),
-            own_id,
-            mailbox(own_id, recipient),
-            digest(own_at, url),
+            *(NAME, name.lower().replace(" ", "_"), own_id),
+            *(mailbox(own_id, recipient), digest(own_at, url)),
         )
-        reading.events.append(event(event_id, message_id, at, means, url=url))
-    return reading
+        of_email = email(
+            *(NAME, own_id, recipient, request, at),
+            sent_at=sent_at,
+            sender=text(mail, "source"),
+        )
+        readings.append(happened(of_email, event_id, at, means, url))
+    return Reading(
+        readings[0].kind,
+        [message for reading in readings for message in reading.messages],
+        [event for reading in readings for event in reading.events],
+    )
 
 
 def _told(result: Result, name: str) -> Result:
@@ -163,29 +158,11 @@ def _received(result: Result, request: Request) -> Reading:
     at = own_at or moment(mail.get("timestamp"), "mail.timestamp") or request.received_at
     recipients = [one for one in parts(receipt, "recipients") if isinstance(one, str) and one]
     recipients = recipients or _recipients(result, "Received")
+    sender = text(mail, "source")
     return Reading(
         "inbound message",
         [
-            _message(
-                identity(NAME, "message", own_id, mailbox(own_id, recipient)),
-                *(request, "INBOUND", at, text(mail, "source"), recipient),
-            )
+            email(NAME, own_id, recipient, request, at, "INBOUND", sender=sender)
             for recipient in dict.fromkeys(recipients)
         ],
     )
-
-
-def _message(
-    message_id: str, request: Request, direction: str, at: str, sender: str | None, recipient: str
-) -> dict[str, Any]:
-    return {
-        "message_id": message_id,
-        "account_key": request.account_key,
-        "direction": direction,
-        "channel_code": "EMAIL",
-        "sent_at": at,
-        "updated_at": at,
-        "sender": sender,
-        "recipient": recipient,
-        "source_rank": KNOWN,
-    }

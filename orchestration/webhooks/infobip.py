@@ -5,16 +5,12 @@ the channel, SMS is a guess that any other report of the message corrects. Track
 name when the message was sent, not when it was opened or clicked.
 """
 
-from typing import Any
-
 from orchestration.webhooks.reading import (
     GUESSED,
     KNOWN,
-    REFUSED,
-    SET_ASIDE,
-    UNDERSTOOD,
     Kind,
     Meaning,
+    Message,
     Reading,
     RefusedError,
     Request,
@@ -24,8 +20,10 @@ from orchestration.webhooks.reading import (
     digest,
     event,
     identity,
+    link,
     meaning,
     meanings,
+    message,
     moment,
     part,
     required,
@@ -35,37 +33,40 @@ from orchestration.webhooks.reading import (
 NAME = "infobip"
 RESULTS: str | None = "results"
 KINDS = {
-    "delivery report": Kind(UNDERSTOOD, "the event that its status means, and the message"),
-    "seen report": Kind(UNDERSTOOD, "SEEN, and the message"),
-    "tracking": Kind(
-        UNDERSTOOD,
-        "OPENED, CLICKED, UNSUBSCRIBED, COMPLAINED or BOUNCED (a late bounce), and the message",
+    "delivery report": Kind.understood("the event that its status means, and the message"),
+    "seen report": Kind.understood("SEEN, and the message"),
+    "tracking": Kind.understood(
+        "OPENED, CLICKED, UNSUBSCRIBED, COMPLAINED or BOUNCED (a late bounce), and the message"
     ),
-    "inbound message": Kind(UNDERSTOOD, "an INBOUND message"),
-    "inbound email": Kind(UNDERSTOOD, "an INBOUND message"),
-    "conversation event": Kind(UNDERSTOOD, "conversation and traffic type of the message"),
-    "typing indicator": Kind(SET_ASIDE, "somebody types"),
-    "suggestion event": Kind(SET_ASIDE, "a tap on a suggestion that sends no message"),
-    "template review": Kind(SET_ASIDE, "a template's state"),
-    "sender update": Kind(SET_ASIDE, "a sender's state"),
-    "account warning": Kind(SET_ASIDE, "a bounce rate that is too high"),
-    "consent update": Kind(SET_ASIDE, "a user's wishes, of no single message"),
-    "identity change": Kind(SET_ASIDE, "a user's security code"),
-    "payment": Kind(SET_ASIDE, "a payment in a chat"),
-    "marketing click": Kind(SET_ASIDE, "a click in Messenger that names no link"),
-    "capability check": Kind(SET_ASIDE, "what a phone can receive"),
-    "other channel": Kind(SET_ASIDE, "a report of a channel that is not measured, as live chat"),
-    "XML report": Kind(REFUSED, "ask Infobip for JSON"),
+    "inbound message": Kind.understood("an INBOUND message"),
+    "inbound email": Kind.understood("an INBOUND message"),
+    "conversation event": Kind.understood("conversation and traffic type of the message"),
+    "typing indicator": Kind.set_aside("somebody types"),
+    "suggestion event": Kind.set_aside("a tap on a suggestion that sends no message"),
+    "deletion": Kind.set_aside("a user has deleted a message, which has been delivered before"),
+    "template review": Kind.set_aside("a template's state"),
+    "sender update": Kind.set_aside("a sender's state"),
+    "account warning": Kind.set_aside("a bounce rate that is too high"),
+    "consent update": Kind.set_aside("a user's wishes, of no single message"),
+    "identity change": Kind.set_aside("a user's security code"),
+    "payment": Kind.set_aside("a payment in a chat"),
+    "marketing click": Kind.set_aside("a click in Messenger that names no link"),
+    "capability check": Kind.set_aside("what a phone can receive"),
+    "other channel": Kind.set_aside("a report of a channel that is not measured, as live chat"),
+    "XML report": Kind.refused("ask Infobip for JSON"),
 }
+_SEEN = Meaning(event_type="SEEN")
 
 
 def read(result: Result, request: Request) -> Reading:
     """What one entry of `results`, or one body without any, means."""
-    aside = _set_aside(result)
-    if aside:
-        return Reading(aside)
     name = result.get("event")
     kind = name.get("type") if isinstance(name, dict) else name
+    if kind in (None, "DELIVERY") and "doneAt" in result and "status" in result:
+        return _delivery(result, request)  # most of what comes
+    aside = _set_aside(result, kind)
+    if aside:
+        return Reading(aside)
     notification = text(result, "notificationType")
     if notification:
         return _tracking(result, request, notification)
@@ -82,11 +83,10 @@ def read(result: Result, request: Request) -> Reading:
     raise RefusedError("it is no payload of Infobip's that is known")
 
 
-def _set_aside(result: Result) -> str | None:
+def _set_aside(result: Result, kind: object) -> str | None:
     """The kind of a payload that is no message traffic."""
-    name, content = result.get("event"), part(result, "content")
-    named = name.get("type") if isinstance(name, dict) else name
-    listed = meanings(NAME).get(f"event.{named}") if isinstance(named, str) else None
+    content = part(result, "content")
+    listed = meanings(NAME).get(f"event.{kind}") if isinstance(kind, str) else None
     if listed:
         return listed.code
     if text(part(result, "message"), "typingIndicatorType"):
@@ -97,6 +97,8 @@ def _set_aside(result: Result) -> str | None:
         return "template review"
     if (text(part(result, "eventDetails"), "type") or "").startswith("HIGH_BOUNCE_RATE"):
         return "account warning"
+    if "deletedAt" in result:
+        return "deletion"
     if "capabilityCheckResult" in result:
         return "capability check"
     if text(result, "notificationType") == "MARKETING_CLICK":
@@ -114,18 +116,17 @@ def _delivery(result: Result, request: Request) -> Reading:
     means = meaning(NAME, "group", group)
     done_at = moment(result.get("doneAt"), "doneAt")
     at = done_at or request.received_at
-    message = _message(result, request, "OUTBOUND", at)
-    if message is None:
+    of = _message(result, request, "OUTBOUND", at)
+    if of is None:
         return Reading("other channel")
     name, error_code = text(status, "name"), text(error, "name")
-    fields: dict[str, str | None] = {"status": name, "error_code": error_code}
-    if message["channel_code"] == "EMAIL" and means.event_type in ("UNDELIVERABLE", "REJECTED"):
+    if of.channel_code == "EMAIL" and means.event_type in ("UNDELIVERABLE", "REJECTED"):
         means = _email_failure(means, error_code, is_permanent=error.get("permanent") is True)
     event_id = identity(
         NAME, "delivery", required(result, "messageId"), digest(done_at, group, name, error_code)
     )
-    reported = event(event_id, message["message_id"], at, means, **fields)
-    return Reading("delivery report", [message], [reported])
+    reported = event(event_id, of.message_id, at, means, status=name, error_code=error_code)
+    return Reading("delivery report", [of], [reported])
 
 
 def _email_failure(means: Meaning, error_code: str | None, *, is_permanent: bool) -> Meaning:
@@ -141,107 +142,99 @@ def _email_failure(means: Meaning, error_code: str | None, *, is_permanent: bool
 def _seen(result: Result, request: Request) -> Reading:
     seen_at = moment(result.get("seenAt"), "seenAt")
     at = seen_at or request.received_at
-    message = _message(result, request, "OUTBOUND", at)
-    if message is None:
+    of = _message(result, request, "OUTBOUND", at)
+    if of is None:
         return Reading("other channel")
     event_id = identity(NAME, "seen", required(result, "messageId"), digest(seen_at))
-    seen = event(event_id, message["message_id"], at, Meaning(event_type="SEEN"))
-    return Reading("seen report", [message], [seen])
+    return Reading("seen report", [of], [event(event_id, of.message_id, at, _SEEN)])
 
 
 def _tracking(result: Result, request: Request, notification: str) -> Reading:
     means = meaning(NAME, "notification", notification)
     at = request.received_at
-    message = _message(result, request, "OUTBOUND", at)
-    if message is None:
+    of = _message(result, request, "OUTBOUND", at)
+    if of is None:
         return Reading("other channel")
     own_id = text(result, "eventId") or required(result, "messageId")
     # One eventId stands on an opening and on a click, and clicks of SMS have none.
     event_id = identity(NAME, notification.lower(), own_id, digest(dict(result)))
-    url = required(result, "url") if means.event_type == "CLICKED" else None
-    tracked = event(event_id, message["message_id"], at, means, url=url)
-    return Reading("tracking", [message], [tracked])
+    tracked = event(event_id, of.message_id, at, means, url=link(means, result, "url"))
+    return Reading("tracking", [of], [tracked])
 
 
 def _conversation(result: Result, request: Request) -> Reading:
     at = moment(part(result, "conversation").get("startTime"), "startTime") or request.received_at
-    message = _message(result, request, "OUTBOUND", at)
-    if message is None:
+    of = _message(result, request, "OUTBOUND", at)
+    if of is None:
         return Reading("other channel")
     # Which side the message is of, other reports know better.
-    message["source_rank"] = GUESSED
-    return Reading("conversation event", [message])
+    return Reading("conversation event", [of._replace(source_rank=GUESSED)])
 
 
 def _inbound(result: Result, request: Request) -> Reading:
     at = moment(result.get("receivedAt"), "receivedAt") or request.received_at
-    message = _message(result, request, "INBOUND", at)
-    if message is None:
-        return Reading("other channel")
-    return Reading("inbound message", [message])
+    of = _message(result, request, "INBOUND", at)
+    return Reading("inbound message", [of]) if of else Reading("other channel")
 
 
 def _inbound_email(result: Result, request: Request) -> Reading:
-    message_id = identity(NAME, "message", required(result, "id"))
-    message = _record(request, message_id, "INBOUND", request.received_at)
-    message["channel_code"], message["source_rank"] = "EMAIL", KNOWN
-    message["sender"] = text(result, "from")
-    message["recipient"] = (text(result, "to") or "").strip("[]") or None
-    return Reading("inbound email", [message])
+    of = message(
+        request,
+        identity(NAME, "message", required(result, "id")),
+        *("INBOUND", "EMAIL", request.received_at),
+        sender=text(result, "from"),
+        recipient=(text(result, "to") or "").strip("[]") or None,
+    )
+    return Reading("inbound email", [of])
 
 
 # --- messages --------------------------------------------------------------------------------
 
 
-def _record(request: Request, message_id: str, direction: str, at: str) -> dict[str, Any]:
-    return {
-        "message_id": message_id,
-        "account_key": request.account_key,
-        "direction": direction,
-        "sent_at": at,
-        "updated_at": at,
-    }
-
-
-def _message(result: Result, request: Request, direction: str, at: str) -> dict[str, Any] | None:
+def _message(result: Result, request: Request, direction: str, at: str) -> Message | None:
     """The message that a result tells of; None on a channel that is not measured."""
-    own = part(result, "message").get("mid")
-    message_id = text(result, "messageId") or (own if isinstance(own, str) else None)
-    if message_id is None:
+    own_id = text(result, "messageId") or text(part(result, "message"), "mid")
+    if own_id is None:
         raise RefusedError("messageId is missing")
     channel, rank = _channel(result, request)
     if channel is None:
         return None
-    message = _record(request, identity(NAME, "message", message_id), direction, at)
+    sender, recipient = _sides(result)
     sent = result.get("sentAt") or result.get("sendAt") or result.get("sendDateTime")
     platform, price = part(result, "platform"), part(result, "price")
-    conversation = part(result, "conversation")
-    parts_ = count(result.get("messageCount") or result.get("smsCount") or result.get("rcsCount"))
+    segments = count(result.get("messageCount") or result.get("smsCount") or result.get("rcsCount"))
     amount, currency = cents(
-        price.get("pricePerMessage"), price.get("currency"), int(parts_ or "1")
+        price.get("pricePerMessage"), price.get("currency"), int(segments or "1")
     )
-    message.update(
-        channel_code=channel,
-        source_rank=rank,
-        sent_at=moment(sent, "sentAt") or at,
-        segments=parts_,
+    return message(
+        *(request, identity(NAME, "message", own_id), direction, channel, at),
+        sent_at=moment(sent, "sentAt"),
+        sender=sender,
+        recipient=recipient,
+        segments=segments,
         cost_cents=amount,
         currency=currency,
         traffic_type=_traffic_type(result, price),
-        interaction_id=text(conversation, "id"),
+        interaction_id=text(part(result, "conversation"), "id"),
         campaign_reference_id=text(result, "campaignReferenceId"),
         network_id=_network_id(text(result, "mccMnc")),
         application_id=text(platform, "applicationId") or text(result, "applicationId"),
         entity_id=text(platform, "entityId") or text(result, "entityId"),
+        source_rank=rank,
     )
-    # Descriptions and samples of seen reports contradict each other in which side `from` is, and an
-    # end user must not pass for a sender: there neither side is read.
-    is_ambiguous = "from" in result and direction == "OUTBOUND"
-    if not is_ambiguous:
-        message["sender"] = text(result, "sender") or text(result, "from")
-        for name in ("to", "destination", "recipient"):
-            message["recipient"] = message.get("recipient") or text(result, name)
-    return message
+
+
+def _sides(result: Result) -> tuple[str | None, str | None]:
+    """(sender, recipient), as far as they are named.
+
+    Descriptions and samples of seen reports contradict each other in which side `from` is, and an
+    end user must not pass for a sender: there neither side is read.
+    """
+    if "seenAt" in result and "from" in result:
+        return None, None
+    sender = text(result, "sender") or text(result, "from")
+    recipient = text(result, "to") or text(result, "destination") or text(result, "recipient")
+    return sender, recipient
 
 
 def _channel(result: Result, request: Request) -> tuple[str | None, int]:

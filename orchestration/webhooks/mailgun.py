@@ -3,11 +3,8 @@
 One Message-Id stands for all recipients of a batch, so a message is the id and the recipient.
 """
 
+from orchestration.webhooks.emails import ENGAGEMENT_KIND, email, happened
 from orchestration.webhooks.reading import (
-    KNOWN,
-    REFUSED,
-    SET_ASIDE,
-    UNDERSTOOD,
     Kind,
     Meaning,
     Reading,
@@ -15,9 +12,8 @@ from orchestration.webhooks.reading import (
     Request,
     Result,
     digest,
-    event,
     identity,
-    mailbox,
+    link,
     meaning,
     meanings,
     moment,
@@ -29,19 +25,15 @@ from orchestration.webhooks.reading import (
 NAME = "mailgun"
 RESULTS: str | None = None
 KINDS = {
-    "delivery event": Kind(
-        UNDERSTOOD,
-        "ACCEPTED, SENT, DELIVERED, BOUNCED, DROPPED, EXPIRED or REJECTED, and the message",
+    "delivery event": Kind.understood(
+        "ACCEPTED, SENT, DELIVERED, BOUNCED, DROPPED, EXPIRED or REJECTED, and the message"
     ),
-    "engagement event": Kind(
-        UNDERSTOOD, "OPENED, CLICKED, COMPLAINED or UNSUBSCRIBED, and the message"
-    ),
-    "inbound message": Kind(UNDERSTOOD, "an INBOUND message"),
-    "stored message": Kind(SET_ASIDE, "a copy that Mailgun keeps"),
-    "list or account event": Kind(SET_ASIDE, "of no message"),
-    "legacy webhook": Kind(REFUSED, "form posts of before 2018: change to current webhooks"),
+    **ENGAGEMENT_KIND,
+    "inbound message": Kind.understood("an INBOUND message"),
+    "stored message": Kind.set_aside("a copy that Mailgun keeps"),
+    "list or account event": Kind.set_aside("of no message"),
+    "legacy webhook": Kind.refused("form posts of before 2018: change to current webhooks"),
 }
-_ENGAGEMENT = ("OPENED", "CLICKED", "COMPLAINED", "UNSUBSCRIBED")
 
 
 def read(result: Result, request: Request) -> Reading:
@@ -64,27 +56,11 @@ def read(result: Result, request: Request) -> Reading:
     headers = part(part(data, "message"), "headers")
     recipient = text(data, "recipient") or required(headers, "to")
     own_id = required(headers, "message-id").strip("<>")
-    message_id = identity(NAME, "message", own_id, mailbox(own_id, recipient))
-    url = required(data, "url") if means.event_type == "CLICKED" else None
+    sender = text(headers, "from") or text(part(data, "envelope"), "sender")
+    url = link(means, data, "url")
     event_id = identity(NAME, name, text(data, "id") or digest(own_id, recipient, own_at, url))
-    envelope = part(data, "envelope")
-    return Reading(
-        "engagement event" if means.event_type in _ENGAGEMENT else "delivery event",
-        [
-            {
-                "message_id": message_id,
-                "account_key": request.account_key,
-                "direction": "OUTBOUND",
-                "channel_code": "EMAIL",
-                "sent_at": at,
-                "updated_at": at,
-                "sender": text(headers, "from") or text(envelope, "sender"),
-                "recipient": recipient,
-                "source_rank": KNOWN,
-            }
-        ],
-        [event(event_id, message_id, at, means, url=url)],
-    )
+    of_email = email(NAME, own_id, recipient, request, at, sender=sender)
+    return happened(of_email, event_id, at, means, url)
 
 
 def _failure(data: Result) -> Meaning:
@@ -97,23 +73,11 @@ def _failure(data: Result) -> Meaning:
 
 
 def _inbound(result: Result, request: Request) -> Reading:
-    own_at = moment(result.get("timestamp"), "timestamp")
-    at = own_at or request.received_at
-    sender, recipient = required(result, "sender"), required(result, "recipient")
+    at = moment(result.get("timestamp"), "timestamp") or request.received_at
+    envelope_sender, recipient = required(result, "sender"), required(result, "recipient")
+    sender = text(result, "from") or envelope_sender
     own_id = (text(result, "Message-Id") or digest(dict(result))).strip("<>")
     return Reading(
         "inbound message",
-        [
-            {
-                "message_id": identity(NAME, "message", own_id, mailbox(own_id, recipient)),
-                "account_key": request.account_key,
-                "direction": "INBOUND",
-                "channel_code": "EMAIL",
-                "sent_at": at,
-                "updated_at": at,
-                "sender": text(result, "from") or sender,
-                "recipient": recipient,
-                "source_rank": KNOWN,
-            }
-        ],
+        [email(NAME, own_id, recipient, request, at, "INBOUND", sender=sender)],
     )

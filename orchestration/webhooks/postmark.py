@@ -3,18 +3,15 @@
 One MessageID may stand for several recipients, so a message is the id and the recipient.
 """
 
+from orchestration.webhooks.emails import ENGAGEMENT_KIND, email, happened
 from orchestration.webhooks.reading import (
-    KNOWN,
-    SET_ASIDE,
-    UNDERSTOOD,
     Kind,
     Reading,
     Request,
     Result,
     digest,
-    event,
     identity,
-    mailbox,
+    link,
     meaning,
     meanings,
     moment,
@@ -25,19 +22,16 @@ from orchestration.webhooks.reading import (
 NAME = "postmark"
 RESULTS: str | None = None
 KINDS = {
-    "delivery event": Kind(
-        UNDERSTOOD, "DELIVERED, SENT, BOUNCED, DROPPED or REJECTED, and the message"
+    "delivery event": Kind.understood(
+        "DELIVERED, SENT, BOUNCED, DROPPED or REJECTED, and the message"
     ),
-    "engagement event": Kind(
-        UNDERSTOOD, "OPENED, CLICKED, COMPLAINED or UNSUBSCRIBED, and the message"
-    ),
-    "inbound message": Kind(UNDERSTOOD, "an INBOUND message"),
-    "automatic answer": Kind(SET_ASIDE, "an answer of a mail system, which says nothing new"),
-    "subscription preferences": Kind(
-        SET_ASIDE, "an address that is taken off the suppression list, or put there by a bounce"
+    **ENGAGEMENT_KIND,
+    "inbound message": Kind.understood("an INBOUND message"),
+    "automatic answer": Kind.set_aside("an answer of a mail system, which says nothing new"),
+    "subscription preferences": Kind.set_aside(
+        "an address that is taken off the suppression list, or put there by a bounce"
     ),
 }
-_ENGAGEMENT = ("OPENED", "CLICKED", "COMPLAINED", "UNSUBSCRIBED")
 _TIMES = ("DeliveredAt", "BouncedAt", "ReceivedAt", "ChangedAt")
 
 
@@ -63,38 +57,20 @@ def read(result: Result, request: Request) -> Reading:
     at = own_at or request.received_at
     recipient = required(result, "Recipient", "Email")
     own_id = required(result, "MessageID")
-    message_id = identity(NAME, "message", own_id, mailbox(own_id, recipient))
-    url = required(result, "OriginalLink") if means.event_type == "CLICKED" else None
+    url = link(means, result, "OriginalLink")
     # Bounces have an id, all others are known by what they say.
-    own = text(result, "ID") or digest(own_id, recipient, own_at, url)
-    message = _message(message_id, request, "OUTBOUND", at, text(result, "From"), recipient)
-    return Reading(
-        "engagement event" if means.event_type in _ENGAGEMENT else "delivery event",
-        [message],
-        [event(identity(NAME, name.lower(), own), message_id, at, means, url=url)],
+    event_id = identity(
+        NAME, name.lower(), text(result, "ID") or digest(own_id, recipient, own_at, url)
     )
+    of_email = email(NAME, own_id, recipient, request, at, sender=text(result, "From"))
+    return happened(of_email, event_id, at, means, url)
 
 
 def _inbound(result: Result, request: Request) -> Reading:
-    own_id = required(result, "MessageID")
+    own_id, sender = required(result, "MessageID"), required(result, "From")
     recipient = required(result, "OriginalRecipient", "To")
-    message_id = identity(NAME, "message", own_id, mailbox(own_id, recipient))
-    sender = required(result, "From")
-    message = _message(message_id, request, "INBOUND", request.received_at, sender, recipient)
-    return Reading("inbound message", [message])
-
-
-def _message(
-    message_id: str, request: Request, direction: str, at: str, sender: str | None, recipient: str
-) -> dict:
-    return {
-        "message_id": message_id,
-        "account_key": request.account_key,
-        "direction": direction,
-        "channel_code": "EMAIL",
-        "sent_at": at,
-        "updated_at": at,
-        "sender": sender,
-        "recipient": recipient,
-        "source_rank": KNOWN,
-    }
+    at = request.received_at
+    return Reading(
+        "inbound message",
+        [email(NAME, own_id, recipient, request, at, "INBOUND", sender=sender)],
+    )

@@ -6,28 +6,44 @@ answered here once. What a field means is the provider's module's affair.
 
 import csv
 import re
+from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import orjson
 
 from msgmetrics.settings import PROJECT_ROOT
+from orchestration.loading.records import streams
 
 # What a record of messages is worth where several tell of one message: see `staging/stg_messages`.
 CANONICAL, KNOWN, GUESSED = 2, 1, 0
 
 UNDERSTOOD, SET_ASIDE, REFUSED = "understood", "set aside", "refused"
 
+# What a result tells of a message, and that something happened to one: the fields of the two
+# streams as texts. Their order is that of the streams, so that many of them turn into columns.
+Message = namedtuple(
+    "Message",
+    (*streams()["messages"].field_names, "source_rank"),
+    defaults=(None,) * len(streams()["messages"].fields) + (KNOWN,),
+)
+Event = namedtuple(
+    "Event", streams()["events"].field_names, defaults=(None,) * len(streams()["events"].fields)
+)
+_UNTOLD = Message()._asdict()
+
 _CURRENCY = re.compile("[A-Z]{3}")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,15})?")
 # Epochs from here on are milliseconds: as seconds they would lie in the year 5138.
 _MILLISECONDS = 100_000_000_000
 _LAST_EPOCH = 253_402_300_799
+# Whole numbers beyond are read as floats, which do not tell one id from the next.
+_INEXACT = 2**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CENT = Decimal("0.000001")
 _MOST_CENTS = Decimal(10) ** 12
@@ -49,6 +65,21 @@ class Kind(NamedTuple):
     treatment: str
     read_as: str
 
+    @classmethod
+    def understood(cls, read_as: str) -> "Kind":
+        """One that messages or events are read from."""
+        return cls(UNDERSTOOD, read_as)
+
+    @classmethod
+    def set_aside(cls, what: str) -> "Kind":
+        """One that is no message traffic, and counted."""
+        return cls(SET_ASIDE, what)
+
+    @classmethod
+    def refused(cls, advice: str) -> "Kind":
+        """One that goes to quarantine."""
+        return cls(REFUSED, advice)
+
 
 class Meaning(NamedTuple):
     """A row of a provider's table of codes: what one of its codes is in ours, empty where nothing.
@@ -64,8 +95,7 @@ class Meaning(NamedTuple):
     code: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The HTTP request that a result came with: when it was received, for which account, and the
     channel that its folder names, if it names one."""
 
@@ -76,14 +106,11 @@ class Request:
 
 @dataclass(slots=True)
 class Reading:
-    """What a result is read as. Without a message and an event it is set aside.
-
-    messages, events: fields of the two streams as texts; a message has source_rank besides.
-    """
+    """What a result is read as. Without a message and an event it is set aside."""
 
     kind: str
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     @property
     def is_set_aside(self) -> bool:
@@ -120,14 +147,17 @@ def country_ids() -> Mapping[str, str]:
 
 
 def text(result: Result, name: str) -> str | None:
-    """A field's text; numbers as they are spelled; None where it is missing, empty or nested."""
+    """A field's text; numbers as they are spelled; None where it is missing, empty or nested.
+
+    Raises RefusedError for a number of so many digits that it was not read to the last.
+    """
     value = result.get(name)
-    if value is None or value == "":
+    if type(value) is str:
+        return value or None
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
+    if isinstance(value, float) and abs(value) >= _INEXACT:
+        raise RefusedError(f"{name} is a number with too many digits: have it sent as a text")
     return str(value)
 
 
@@ -160,7 +190,7 @@ def moment(value: object, name: str) -> str | None:
     """
     if value is None or value == "":
         return None
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and value[4:5] != "-" and _NUMBER.fullmatch(value):
         value = Decimal(value)
     try:
         if isinstance(value, str):
@@ -170,10 +200,11 @@ def moment(value: object, name: str) -> str | None:
             if instant.tzinfo is not UTC:
                 instant = instant.astimezone(UTC)
         elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-            seconds = Decimal(str(value)) / (1000 if value >= _MILLISECONDS else 1)
-            if not 0 <= seconds <= _LAST_EPOCH:
+            unit = 1_000 if value >= _MILLISECONDS else 1_000_000
+            if not 0 <= value <= _LAST_EPOCH * (1_000_000 // unit):
                 raise RefusedError(f"{name} is no time")
-            instant = _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
+            exact = value if isinstance(value, int) else Decimal(str(value))
+            instant = _EPOCH + timedelta(microseconds=int(exact * unit))
         else:
             raise RefusedError(f"{name} is no time")
     except (ValueError, OverflowError, ArithmeticError):
@@ -188,13 +219,20 @@ def cents(price: object, currency: object, times: int = 1) -> tuple[str | None, 
     """
     if not isinstance(currency, str) or isinstance(price, bool):
         return None, None
-    if not _CURRENCY.fullmatch(currency.upper()) or not isinstance(price, int | float | str):
+    if not isinstance(price, int | float | str):
+        return None, None
+    return _cents(str(price), currency.upper(), times)
+
+
+@lru_cache(maxsize=4096)  # prices are few
+def _cents(price: str, currency: str, times: int) -> tuple[str | None, str | None]:
+    if not _CURRENCY.fullmatch(currency):
         return None, None
     try:
-        amount = abs(Decimal(str(price))) * 100 * times
+        amount = abs(Decimal(price)) * 100 * times
         if not amount < _MOST_CENTS:
             return None, None
-        return f"{amount.quantize(_CENT).normalize():f}", currency.upper()
+        return f"{amount.quantize(_CENT).normalize():f}", currency
     except ArithmeticError:
         return None, None
 
@@ -225,32 +263,45 @@ def digest(*values: object) -> str:
     return blake2b(spelled, digest_size=8).hexdigest()
 
 
-def mailbox(own_id: str, address: str) -> str:
-    """What tells the recipients of one email apart: a hash, since ids are published.
-
-    Of the message's id, too, so that nobody sees from ids which messages went to one address.
-    """
-    inner = re.search(r"<([^<>]*)>\s*$", address)
-    bare = inner.group(1) if inner else address
-    return digest(own_id, bare.strip().lower())
-
-
 # --- records ---------------------------------------------------------------------------------
+
+
+def message(
+    request: Request,
+    message_id: str,
+    direction: str,
+    channel_code: str | None,
+    at: str,
+    **fields: Any,
+) -> Message:
+    """What a result of that time tells of a message; sent then, if sent_at is not given."""
+    told = _UNTOLD | fields  # keeps the order of _UNTOLD, which is Message's
+    told["message_id"] = message_id
+    told["account_key"] = request.account_key
+    told["direction"] = direction
+    told["channel_code"] = channel_code
+    told["sent_at"] = told["sent_at"] or at
+    told["updated_at"] = at
+    return Message._make(told.values())
 
 
 def event(
     event_id: str, message_id: str, occurred_at: str, means: Meaning, **fields: str | None
-) -> dict[str, Any]:
+) -> Event:
     """The event that a code means; given fields stand before those of the table."""
-    record: dict[str, Any] = {
-        "event_id": event_id,
-        "message_id": message_id,
-        "event_type": means.event_type,
-        "occurred_at": occurred_at,
-        "status": means.status or None,
-        "error_code": means.error_code or None,
-        "bounce_type": means.bounce_type or None,
-        "drop_reason": means.drop_reason or None,
-    }
-    record.update({name: value for name, value in fields.items() if value})
-    return record
+    return Event(
+        event_id,
+        message_id,
+        means.event_type,
+        occurred_at,
+        fields.get("status") or means.status or None,
+        fields.get("error_code") or means.error_code or None,
+        means.bounce_type or None,
+        means.drop_reason or None,
+        fields.get("url"),
+    )
+
+
+def link(means: Meaning, result: Result, *names: str) -> str | None:
+    """The link that was clicked, if that is what a code means. Raises RefusedError without one."""
+    return required(result, *names) if means.event_type == "CLICKED" else None

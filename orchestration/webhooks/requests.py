@@ -5,6 +5,7 @@ own outcome, so that one that is broken does not spoil the others. What a result
 provider's module's affair.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -146,7 +147,17 @@ def _json(text: str) -> Any:
     try:
         return orjson.loads(text)
     except ValueError:
+        pass
+    try:
+        # JSON may hold half of a character, as texts end that were cut: it becomes a question mark.
+        spelled = json.dumps(json.loads(text, parse_constant=_no_number), ensure_ascii=False)
+        return orjson.loads(spelled.encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
         raise RefusedError("it is not valid JSON") from None
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _posted(body: str) -> Any:
@@ -163,13 +174,16 @@ def _posted(body: str) -> Any:
 
 
 def _results(body: Any, listed: str | None) -> list[Any]:
-    if isinstance(body, list):
-        return body
-    if listed is not None and listed in body:
-        if not isinstance(body[listed], list):
+    """The results of a body, or of each body of a list."""
+    results: list[Any] = []
+    for one in body if isinstance(body, list) else [body]:
+        if listed is None or not isinstance(one, dict) or listed not in one:
+            results.append(one)
+        elif isinstance(one[listed], list):
+            results += one[listed]
+        else:
             raise RefusedError(f"{listed} is no list")
-        return body[listed]
-    return [body]
+    return results
 
 
 def _read(provider: ModuleType, result: Any, request: Request) -> tuple[Reading | None, str | None]:

@@ -1,4 +1,4 @@
-"""SendGrid: the Event Webhook, a list of events in each request.
+"""SendGrid: the Event Webhook, a list of events in each request, and Inbound Parse.
 
 Events name the recipient and never the sender. A message is the X-Message-Id that the API answered
 with, which sg_message_id begins with, and the recipient.
@@ -6,10 +6,8 @@ with, which sg_message_id begins with, and the recipient.
 
 import re
 
+from orchestration.webhooks.emails import ENGAGEMENT_KIND, email, happened
 from orchestration.webhooks.reading import (
-    KNOWN,
-    SET_ASIDE,
-    UNDERSTOOD,
     Kind,
     Meaning,
     Reading,
@@ -17,9 +15,8 @@ from orchestration.webhooks.reading import (
     Request,
     Result,
     digest,
-    event,
     identity,
-    mailbox,
+    link,
     meaning,
     meanings,
     moment,
@@ -30,20 +27,22 @@ from orchestration.webhooks.reading import (
 NAME = "sendgrid"
 RESULTS: str | None = None
 KINDS = {
-    "delivery event": Kind(
-        UNDERSTOOD, "ACCEPTED, SENT, DELIVERED, BOUNCED, DROPPED or EXPIRED, and the message"
+    "delivery event": Kind.understood(
+        "ACCEPTED, SENT, DELIVERED, BOUNCED, DROPPED or EXPIRED, and the message"
     ),
-    "engagement event": Kind(
-        UNDERSTOOD, "OPENED, CLICKED, COMPLAINED or UNSUBSCRIBED, and the message"
-    ),
-    "resubscription": Kind(SET_ASIDE, "a user's wishes, of no single message"),
-    "account change": Kind(SET_ASIDE, "a warning to the account"),
+    **ENGAGEMENT_KIND,
+    "inbound message": Kind.understood("an INBOUND message, as Inbound Parse posts it"),
+    "resubscription": Kind.set_aside("a user's wishes, of no single message"),
+    "account change": Kind.set_aside("a warning to the account"),
 }
 _API_ID = re.compile(r"^(.+?)\.(?:filter|recvd)")
+_HEADER_ID = re.compile(r"^Message-ID:\s*<?([^<>\s]+)", re.IGNORECASE | re.MULTILINE)
 
 
 def read(result: Result, request: Request) -> Reading:
-    """What one event of the list means."""
+    """What one event of the list means, or one email that came in."""
+    if "event" not in result and "envelope" in result and "from" in result:
+        return _inbound(result, request)
     name = required(result, "event")
     means = meaning(NAME, "event", name)
     if means.code:
@@ -52,32 +51,27 @@ def read(result: Result, request: Request) -> Reading:
         means = meaning(NAME, "bounce", (text(result, "type") or "bounce").lower())
     elif means.event_type == "DROPPED":
         means = _drop(result)
-    own_at = moment(result.get("timestamp"), "timestamp")
-    at = own_at or request.received_at
-    recipient = required(result, "email")
-    own_id = _message_id(result)
-    message_id = identity(NAME, "message", own_id, mailbox(own_id, recipient))
-    is_engagement = means.event_type in ("OPENED", "CLICKED", "COMPLAINED", "UNSUBSCRIBED")
-    reading = Reading("engagement event" if is_engagement else "delivery event")
-    url = required(result, "url") if means.event_type == "CLICKED" else None
+    at = moment(result.get("timestamp"), "timestamp") or request.received_at
+    campaign = text(result, "marketing_campaign_id") or text(result, "singlesend_id")
+    of_email = email(
+        *(NAME, _message_id(result), required(result, "email"), request, at),
+        campaign_reference_id=campaign,
+    )
     # An event without an id of its own is known by what it says.
     event_id = identity(NAME, name, text(result, "sg_event_id") or digest(dict(result)))
-    reading.events.append(event(event_id, message_id, at, means, url=url))
-    reading.messages.append(
-        {
-            "message_id": message_id,
-            "account_key": request.account_key,
-            "direction": "OUTBOUND",
-            "channel_code": "EMAIL",
-            "sent_at": at,
-            "updated_at": at,
-            "recipient": recipient,
-            "campaign_reference_id": text(result, "marketing_campaign_id")
-            or text(result, "singlesend_id"),
-            "source_rank": KNOWN,
-        }
+    return happened(of_email, event_id, at, means, link(means, result, "url"))
+
+
+def _inbound(result: Result, request: Request) -> Reading:
+    """An email that Inbound Parse posts as a form: its time and id stand in the headers alone."""
+    found = _HEADER_ID.search(text(result, "headers") or "")
+    own_id = found.group(1) if found else digest(dict(result))
+    sender, recipient = required(result, "from"), required(result, "to")
+    at = request.received_at
+    return Reading(
+        "inbound message",
+        [email(NAME, own_id, recipient, request, at, "INBOUND", sender=sender)],
     )
-    return reading
 
 
 def _message_id(result: Result) -> str:

@@ -7,10 +7,9 @@ again; a status is told once, so SID and status are an event's id.
 from orchestration.webhooks.reading import (
     GUESSED,
     KNOWN,
-    SET_ASIDE,
-    UNDERSTOOD,
     Kind,
     Meaning,
+    Message,
     Reading,
     RefusedError,
     Request,
@@ -23,6 +22,7 @@ from orchestration.webhooks.reading import (
     identity,
     meaning,
     meanings,
+    message,
     moment,
     part,
     required,
@@ -32,15 +32,17 @@ from orchestration.webhooks.reading import (
 NAME = "twilio"
 RESULTS: str | None = None
 KINDS = {
-    "message status": Kind(UNDERSTOOD, "the event that its status means, and the message"),
-    "inbound message": Kind(UNDERSTOOD, "an INBOUND message"),
-    "event stream": Kind(UNDERSTOOD, "as the callback of that name, with a time of its own"),
-    "link click": Kind(UNDERSTOOD, "CLICKED, and the message"),
-    "call": Kind(SET_ASIDE, "a voice call"),
-    "conversation": Kind(SET_ASIDE, "a change of a Conversations resource"),
-    "debugger alert": Kind(SET_ASIDE, "a warning to the account"),
+    "message status": Kind.understood("the event that its status means, and the message"),
+    "inbound message": Kind.understood("an INBOUND message"),
+    "event stream": Kind.understood("as the callback of that name, with a time of its own"),
+    "link click": Kind.understood("CLICKED, and the message"),
+    "other stream": Kind.set_aside("an event of another product, as Verify, Voice or error logs"),
+    "call": Kind.set_aside("a voice call"),
+    "conversation": Kind.set_aside("a change of a Conversations resource"),
+    "debugger alert": Kind.set_aside("a warning to the account"),
 }
-_STREAMED = "com.twilio.messaging."
+_STREAMED = "com.twilio."
+_CLICK = Meaning(event_type="CLICKED")
 
 
 def read(result: Result, request: Request) -> Reading:
@@ -53,6 +55,8 @@ def read(result: Result, request: Request) -> Reading:
         return Reading("conversation")
     if "Level" in result and "Payload" in result:
         return Reading("debugger alert")
+    if "event_type" in result:
+        result = _as_posted(result)
     if "EventType" in result and str(result["EventType"]).lower() == "click":
         return _click(result, request, request.received_at)
     status = text(result, "MessageStatus") or text(result, "SmsStatus")
@@ -63,20 +67,32 @@ def read(result: Result, request: Request) -> Reading:
     return _status(result, request, status.lower(), request.received_at)
 
 
+def _as_posted(result: Result) -> Result:
+    """Fields in the spelling of form posts (MessageSid), from messageSid or message_sid."""
+    return {
+        "".join(word[:1].upper() + word[1:] for word in name.split("_")): value
+        for name, value in result.items()
+    }
+
+
 def _streamed(result: Result, request: Request) -> Reading:
     name, data = str(result["type"]), part(result, "data")
     if not name.startswith(_STREAMED):
-        raise RefusedError("it is no event of Twilio's messaging")
-    # The spelling of form posts, which is what the rest of the module reads.
-    posted = {key[:1].upper() + key[1:]: value for key, value in data.items()}
-    at = moment(data.get("timestamp") or result.get("time"), "timestamp") or request.received_at
-    if name.endswith("inbound-message.received"):
-        reading = _inbound(posted, request, at)
-    elif name.endswith("link-shortening.click") or name.endswith(".clicked"):
+        raise RefusedError("it is no event of Twilio's")
+    posted = _as_posted(data)
+    at = moment(posted.get("Timestamp") or result.get("time"), "timestamp") or request.received_at
+    product, _, what = name.removeprefix(_STREAMED).rpartition(".")
+    if what == "link-clicked":
         reading = _click(posted, request, at)
-    else:
-        status = text(data, "messageStatus") or name.rpartition(".")[2]
+    elif product == "messaging.inbound-message":
+        reading = _inbound(posted, request, at)
+    elif product == "messaging.message":
+        status = text(posted, "MessageStatus") or what
         reading = _status(posted, request, status.lower(), at)
+    elif product.startswith("messaging."):
+        raise RefusedError("it is no event of Twilio's messaging that is known")
+    else:
+        return Reading("other stream")
     reading.kind = "event stream"
     return reading
 
@@ -86,27 +102,20 @@ def _sid(result: Result) -> str:
 
 
 def _status(result: Result, request: Request, status: str, at: str) -> Reading:
-    means = meaning(NAME, "status", status)
-    reading = Reading("message status")
-    sid = _sid(result)
-    message = _message(result, request, sid, "OUTBOUND", at)
-    reading.messages.append(message)
+    means, sid = meaning(NAME, "status", status), _sid(result)
     code = text(result, "ErrorCode")
-    if code in (None, "0"):
-        code = None
-        known = None
-    else:
+    known, error = None, None
+    if code and code != "0":
         known = meanings(NAME).get(f"error.{code}")
+        error = (known and known.error_code) or f"TWILIO_{code}"
     if known and known.event_type and means.event_type in ("UNDELIVERABLE", "REJECTED"):
         # A code may say more than the status: that time ran out, that the user has opted out.
         means = known
-    error = (known.error_code if known else "") or (code and f"TWILIO_{code}")
-    reading.events.append(
-        event(
-            identity(NAME, status, sid), message["message_id"], at, means, error_code=error or None
-        )
+    of = _message(result, request, sid, "OUTBOUND", at)
+    event_id = identity(NAME, status, sid)
+    return Reading(
+        "message status", [of], [event(event_id, of.message_id, at, means, error_code=error)]
     )
-    return reading
 
 
 def _inbound(result: Result, request: Request, at: str) -> Reading:
@@ -114,42 +123,44 @@ def _inbound(result: Result, request: Request, at: str) -> Reading:
 
 
 def _click(result: Result, request: Request, at: str) -> Reading:
-    sid = _sid(result)
-    message = _message(result, request, sid, "OUTBOUND", at)
-    url = required(result, "Link", "Url", "LinkUrl")
+    sid, url = _sid(result), required(result, "Link", "Url", "LinkUrl")
     own = text(result, "ClickTime") or text(result, "ClickedAt")
     clicked_at = moment(own, "ClickTime") or at
+    of = _message(result, request, sid, "OUTBOUND", clicked_at)
     # Clicks have no id, and a link may be clicked again.
     event_id = identity(NAME, "click", sid, digest(url, own))
-    clicked = event(
-        event_id, message["message_id"], clicked_at, Meaning(event_type="CLICKED"), url=url
+    return Reading(
+        "link click", [of], [event(event_id, of.message_id, clicked_at, _CLICK, url=url)]
     )
-    return Reading("link click", [message], [clicked])
 
 
-def _message(result: Result, request: Request, sid: str, direction: str, at: str) -> dict:
+def _message(result: Result, request: Request, sid: str, direction: str, at: str) -> Message:
     sender, recipient = text(result, "From"), text(result, "To")
     channel, rank = _channel(result, request, sid, sender, recipient)
     price, currency = cents(result.get("Price"), result.get("PriceUnit"))
-    end_users_country = "ToCountry" if direction == "OUTBOUND" else "FromCountry"
+    is_inbound = direction == "INBOUND"
+    return message(
+        *(request, identity(NAME, "message", sid), direction, channel, at),
+        sender=_bare(sender),
+        recipient=_bare(recipient),
+        segments=count(result.get("NumSegments") or result.get("NumberOfSegments")),
+        cost_cents=price,
+        currency=currency,
+        country_id=country_ids().get(
+            text(result, f"{'From' if is_inbound else 'To'}Country") or ""
+        ),
+        # Of both directions the codes are those of the number that it is from.
+        network_id=_network_id(result) if is_inbound else None,
+        source_rank=rank,
+    )
+
+
+def _network_id(result: Result) -> str | None:
+    """MCC x 1000 + MNC."""
     mcc, mnc = text(result, "Mcc"), text(result, "Mnc")
-    is_network = mcc and mnc and mcc.isdecimal() and mnc.isdecimal() and len(mcc + mnc) < 7
-    return {
-        "message_id": identity(NAME, "message", sid),
-        "account_key": request.account_key,
-        "direction": direction,
-        "channel_code": channel,
-        "sent_at": at,
-        "updated_at": at,
-        "sender": _bare(sender),
-        "recipient": _bare(recipient),
-        "segments": count(result.get("NumSegments")),
-        "cost_cents": price,
-        "currency": currency,
-        "country_id": country_ids().get(text(result, end_users_country) or ""),
-        "network_id": str(int(mcc or 0) * 1000 + int(mnc or 0)) if is_network else None,
-        "source_rank": rank,
-    }
+    if not (mcc and mnc and mcc.isdecimal() and mnc.isdecimal() and len(mcc + mnc) < 7):
+        return None
+    return str(int(mcc) * 1000 + int(mnc))
 
 
 def _channel(

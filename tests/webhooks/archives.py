@@ -63,9 +63,9 @@ def told(lines: Iterable[tuple[str, str]]) -> tuple[dict[str, dict], dict[str, d
         for outcome in outcomes(line, source_of(f"webhooks/{folder}/x.jsonl")):
             if outcome.reading is not None:
                 for message in outcome.reading.messages:
-                    parts.setdefault(message["message_id"], []).append(message)
+                    parts.setdefault(message.message_id, []).append(message._asdict())
                 for event in outcome.reading.events:
-                    events.setdefault(event["event_id"], []).append(event)
+                    events.setdefault(event.event_id, []).append(event._asdict())
     messages = {key: _put_together(some) for key, some in parts.items()}
     # Of one id the first counts, and of those at one time the greatest by its fields.
     first = {

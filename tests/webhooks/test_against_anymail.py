@@ -14,7 +14,8 @@ import pytest
 from archives import request, samples
 from django.conf import settings as django_settings
 
-from orchestration.webhooks.reading import mailbox, moment
+from orchestration.webhooks.emails import mailbox
+from orchestration.webhooks.reading import moment
 from orchestration.webhooks.requests import outcomes, source_of
 
 if not django_settings.configured:
@@ -116,16 +117,16 @@ def test_events_recipients_times_and_links_are_those_of_anymail(
     assert theirs
     if (provider, sample["about"]) in ON_PURPOSE:
         assert {event.event_type for event in theirs} == {ON_PURPOSE[provider, sample["about"]]}
-        types = {event["event_type"] for event in ours} or {None}
+        types = {event.event_type for event in ours} or {None}
         assert not any(event.event_type in SAME[type_] for event in theirs for type_ in types)
         return
     if not ours:
         assert {event.event_type for event in theirs} <= SAME[None]
         return
     for event in ours:
-        own_id, _, recipient = event["message_id"].partition(":message:")[2].rpartition(":")
+        own_id, _, recipient = event.message_id.partition(":message:")[2].rpartition(":")
         (their,) = (one for one in theirs if mailbox(own_id, one.recipient) == recipient)
-        assert their.event_type in SAME[event["event_type"]]
-        assert (their.click_url or None) == event.get("url")
+        assert their.event_type in SAME[event.event_type]
+        assert (their.click_url or None) == event.url
         if provider != "amazon_ses":  # there it is the time of SNS's notification
-            assert moment(their.timestamp.isoformat(), "") == event["occurred_at"]
+            assert moment(their.timestamp.isoformat(), "") == event.occurred_at

@@ -25,7 +25,7 @@ scalars = (
     st.none()
     | st.booleans()
     | st.integers()
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=20)
     | st.sampled_from(["2026-05-05T10:00:00+0100", "\0", "١٢", "9" * 400, "€", "a@b.c", -1, 1e308])
 )
@@ -102,7 +102,7 @@ def test_in_is_loaded_and_set_aside_and_quarantined(new_archive, provider: str) 
     seen = Counter()
 
     @settings(
-        max_examples=25,
+        max_examples=15,
         derandomize=True,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
@@ -137,7 +137,7 @@ def test_in_is_loaded_and_set_aside_and_quarantined(new_archive, provider: str) 
         seen.update(loaded=file["loaded"], refused=len(refused))
 
     load()
-    assert seen["loaded"] > 5 and seen["refused"] > 5
+    assert seen["loaded"] > 2 and seen["refused"] > 2
 
 
 STATUS = {"MessageSid": "SM1", "MessageStatus": "delivered", "From": "+1", "To": "+2"}
@@ -199,6 +199,43 @@ def test_a_file_that_lies_astray_is_quarantined_whole(archive, name: str, reason
     assert not archive.rows("from raw.quarantine where closed_at is null")
 
 
+def test_a_folder_whose_name_is_nearly_right_is_named_in_a_remark(archive) -> None:
+    write(archive.landing, "twilio/account=a/x.jsonl", [request(STATUS)])
+    (archive.landing / "webhook" / "twilio").mkdir(parents=True)
+    report = archive.load()
+    assert report.remarks == [
+        "The landing zone has a folder webhook, from which nothing is read: if it is meant to be "
+        "webhooks, call it so."
+    ]
+    assert report.streams["webhooks"].loaded == 1
+
+
+def test_a_file_that_grows_while_it_is_read_is_loaded_whole_by_the_next_run(archive) -> None:
+    from orchestration.loading import webhooks
+
+    growing = "twilio/account=a/growing.jsonl"
+    write(archive.landing, growing, [request(STATUS)])
+    write(archive.landing, "twilio/account=a/still.jsonl", [request({**STATUS, "MessageSid": "2"})])
+    read = webhooks.lines_of
+
+    def lines_of(connection, path, name, *rest):
+        yield from read(connection, path, name, *rest)
+        if name.endswith("growing.jsonl"):
+            with (archive.landing / "webhooks" / growing).open("a") as file:
+                file.write(request({**STATUS, "MessageStatus": "sent"}))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(webhooks, "lines_of", lines_of)
+        report = archive.load()
+    assert (report.streams["webhooks"].files, report.streams["webhooks"].loaded) == (1, 1)
+    (remark,) = report.remarks
+    assert f"{growing} was written to while it was read" in remark
+    report = archive.load()
+    lines = (archive.landing / "webhooks" / growing).read_text().splitlines()
+    assert (report.streams["webhooks"].files, report.streams["webhooks"].loaded) == (1, len(lines))
+    assert len(archive.rows("from raw.webhooks")) == len(lines) + 1
+
+
 def test_parquet_and_compressed_lines_are_read_as_plain_ones(new_archive) -> None:
     lines = [request(sample["body"]) for p in ("twilio",) for sample in samples(p)]
     plain, packed, nested, text = (new_archive() for _ in range(4))
@@ -215,7 +252,9 @@ def test_parquet_and_compressed_lines_are_read_as_plain_ones(new_archive) -> Non
         pa.table({"received_at": pa.array(at, pa.timestamp("us", "UTC")), "body": as_text}),
         text.landing / "webhooks/twilio/account=a/x.parquet",
     )
+    # Form posts alone: DuckDB takes To and to for one field of a struct.
     objects = [r["body"] for r in requests if isinstance(r["body"], dict)]
+    objects = [body for body in objects if "event_type" not in body]
     names = sorted({name for body in objects for name in body})
     structs = pa.array(
         [{name: body.get(name) for name in names} for body in objects],
@@ -258,6 +297,23 @@ def test_what_an_older_release_refused_is_taken_in_by_one_that_understands_it(ar
     assert len(archive.rows("from raw.events")) == 2
     (left,) = archive.rows("from raw.quarantine where closed_at is null")
     assert left["raw_text"] == "{"
+
+
+def test_what_an_older_release_loaded_or_set_aside_stays_as_it_was_read(archive) -> None:
+    from orchestration.webhooks import reading, twilio
+
+    sent = {**STATUS, "MessageStatus": "sent"}
+    write(archive.landing, "twilio/account=a/x.jsonl", [request([sent, {"CallSid": "CA1"}])])
+    archive.load()
+    held = [archive.rows(f"from raw.{name}") for name in ("messages", "events", "webhooks")]
+    known = dict(reading.meanings("twilio"))
+    known["status.sent"] = known["status.failed"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "meanings", lambda provider: known)
+        patch.setattr(twilio, "meanings", lambda provider: known)
+        Requeue(archive.connection, now=NOW, as_of=NOW).every()
+        archive.load()
+    assert held == [archive.rows(f"from raw.{name}") for name in ("messages", "events", "webhooks")]
 
 
 def test_what_is_set_aside_is_counted_by_kind(archive) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from archives import samples
 
+from orchestration.webhooks.emails import mailbox
 from orchestration.webhooks.providers import PROVIDERS
 from orchestration.webhooks.reading import (
     CANONICAL,
@@ -16,7 +17,6 @@ from orchestration.webhooks.reading import (
     REFUSED,
     SET_ASIDE,
     UNDERSTOOD,
-    mailbox,
     meanings,
 )
 from orchestration.webhooks.requests import Outcome, outcomes, source_of

@@ -10,6 +10,7 @@ import pytest
 from archives import request, samples, spread, told, write
 
 from orchestration.webhooks.providers import PROVIDERS
+from orchestration.webhooks.requests import outcomes, source_of
 
 TWILIO = {"MessageSid": "SM1", "From": "+15017122661", "To": "+15558675310"}
 
@@ -191,25 +192,94 @@ def test_a_time_that_is_none_is_refused_and_spoils_no_other(archive, time: objec
     assert "385911111111" not in entry["reason"] and "385911111111" in entry["raw_text"]
 
 
-@pytest.mark.parametrize(
-    ("price", "currency", "cents"),
-    [
-        ({"pricePerMessage": 0.005, "currency": "EUR"}, "EUR", "1"),
-        ({"pricePerMessage": 0, "currency": "UNKNOWN"}, "USD", "0"),
-        ({"pricePerMessage": "0.1", "currency": "hrk"}, "HRK", "20"),
-        ({"pricePerMessage": -0.0075, "currency": "USD"}, "USD", "1.5"),
-        ({"pricePerMessage": 1e-9, "currency": "EUR"}, "EUR", "0"),
-        ({"pricePerMessage": 1e300, "currency": "EUR"}, "USD", "0"),
-        ({"pricePerMessage": True, "currency": "EUR"}, "USD", "0"),
-        (None, "USD", "0"),
-        ([], "USD", "0"),
-    ],
-)
-def test_a_price_is_cents_where_its_currency_is_known(archive, price, currency, cents) -> None:
-    write(archive.landing, "infobip/account=a/x.jsonl", [request(delivery(price=price))])
+PRICES = [
+    ({"pricePerMessage": 0.005, "currency": "EUR"}, "EUR", "1"),
+    ({"pricePerMessage": 0, "currency": "UNKNOWN"}, "USD", "0"),
+    ({"pricePerMessage": "0.1", "currency": "hrk"}, "HRK", "20"),
+    ({"pricePerMessage": -0.0075, "currency": "USD"}, "USD", "1.5"),
+    ({"pricePerMessage": 1e-9, "currency": "EUR"}, "EUR", "0"),
+    ({"pricePerMessage": 1e300, "currency": "EUR"}, "USD", "0"),
+    ({"pricePerMessage": True, "currency": "EUR"}, "USD", "0"),
+    (None, "USD", "0"),
+    ([], "USD", "0"),
+]
+
+
+def test_a_price_is_cents_where_its_currency_is_known(archive) -> None:
+    lines = [request(delivery(messageId=f"m{n}", price=p)) for n, (p, _, _) in enumerate(PRICES)]
+    write(archive.landing, "infobip/account=a/x.jsonl", lines)
     archive.stage()
-    (message,) = archive.rows("from staging.stg_messages")
-    assert (message["currency"], f"{message['cost_cents'].normalize():f}") == (currency, cents)
+    messages, _ = staged(archive)
+    for number, (price, currency, cents) in enumerate(PRICES):
+        message = messages[f"infobip:message:m{number}"]
+        found = (message["currency"], f"{message['cost_cents'].normalize():f}")
+        assert found == (currency, cents), price
+
+
+def read(provider: str, body: object) -> list:
+    line = request(body).strip()
+    return list(outcomes(line, source_of(f"webhooks/{provider}/account=a/x.jsonl")))
+
+
+def test_the_sender_that_a_delivery_report_names_is_the_messages() -> None:
+    (outcome,) = read("infobip", delivery(**{"from": "ACME"}))
+    (message,) = outcome.reading.messages
+    assert (message.sender, message.recipient) == ("ACME", "385911111111")
+
+
+def test_a_seen_report_that_says_from_names_no_side() -> None:
+    seen = {"messageId": "m", "from": "1", "to": "2", "seenAt": "2026-05-05T10:00:00Z"}
+    (outcome,) = read("infobip", {"results": [seen]})
+    (message,) = outcome.reading.messages
+    assert (message.sender, message.recipient) == (None, None)
+
+
+def test_half_a_character_spoils_neither_its_result_nor_the_others() -> None:
+    inbound = {"from": "1", "to": "2", "receivedAt": "2026-05-05T10:00:00Z"}
+    results = [{**inbound, "messageId": "a", "text": "cut \ud83d"}, {**inbound, "messageId": "b"}]
+    found = [outcome.reading.messages[0].message_id for outcome in read("infobip", results)]
+    assert found == ["infobip:message:a", "infobip:message:b"]
+
+
+def test_ids_that_are_numbers_too_long_to_be_read_whole_are_not_mixed_up() -> None:
+    report = delivery()["results"][0]
+    ids = [817790313235066447, 817790313235066447123456, 817790313235066447123457]
+    known, *unknown = read("infobip", {"results": [{**report, "messageId": id_} for id_ in ids]})
+    assert known.reading.messages[0].message_id == "infobip:message:817790313235066447"
+    for outcome in unknown:
+        assert outcome.reason == (
+            "messageId is a number with too many digits: have it sent as a text"
+        )
+
+
+def test_a_list_of_bodies_is_the_results_of_all_of_them() -> None:
+    bodies = [delivery(messageId="a"), delivery(messageId="b")["results"][0]]
+    found = [outcome.reading.messages[0].message_id for outcome in read("infobip", bodies)]
+    assert found == ["infobip:message:a", "infobip:message:b"]
+
+
+def test_a_notification_that_an_archive_has_unpacked_is_read_as_it_came() -> None:
+    (sample,) = [s for s in samples("amazon_ses") if s["about"] == "delivery"]
+    unpacked = {**sample["body"], "Message": json.loads(sample["body"]["Message"])}
+    assert read("amazon_ses", unpacked)[0].reading == read("amazon_ses", sample["body"])[0].reading
+
+
+def test_a_streamed_event_tells_segments_and_no_network_of_the_senders() -> None:
+    (sample,) = [s for s in samples("twilio") if s["about"] == "delivered in segments"]
+    (message,) = read("twilio", sample["body"])[0].reading.messages
+    assert (message.segments, message.network_id) == ("3", None)
+
+
+def test_a_click_is_the_same_event_as_a_callback_and_as_a_stream_tells_it() -> None:
+    told = {"to": "+1", "from": "+2", "link": "https://x", "click_time": "2026-05-05T09:00:00Z"}
+    posted = {**told, "event_type": "click", "sms_sid": "SM1"}
+    streamed = {
+        "type": "com.twilio.daptbt.link-shortening.link-clicked",
+        "data": {**told, "message_sid": "SM1"},
+    }
+    callback, stream = read("twilio", [posted, streamed])
+    assert callback.reading.events == stream.reading.events
+    assert callback.reading.events[0].url == "https://x"
 
 
 def test_fields_may_be_missing_and_new_ones_come(archive) -> None:
