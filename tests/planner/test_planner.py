@@ -1,5 +1,6 @@
 """Which table answers a question, and what its SQL is made of."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -105,6 +106,13 @@ def test_of_several_marts_that_cover_the_smallest_answers():
     # A mart by URL is small, but has no row for messages without a click.
     by_clicks = planned(metrics=["TOTAL_CLICKS_COUNT"], tables=published(daily_by_url=1))
     assert by_clicks.table.name != "daily_by_url"
+
+
+def test_of_a_view_and_a_table_with_as_many_rows_the_table_answers():
+    tables = published(daily_by_account=7, daily_by_channel=7)
+    for name in ("daily_by_account", "daily_by_channel"):
+        other = {name: replace(tables[name], is_view=True)}
+        assert planned(["DAY"], tables=tables | other).table.name != name
 
 
 @pytest.mark.parametrize(
@@ -226,5 +234,5 @@ def test_tables_are_read_with_their_columns_and_sizes_views_too():
     connection.execute("create view two as select number as n, 1 as m from one where number < 3")
     assert read_tables(connection) == {
         "one": Table("one", frozenset({"number"}), 7),
-        "two": Table("two", frozenset({"n", "m"}), 3),
+        "two": Table("two", frozenset({"n", "m"}), 3, is_view=True),
     }
