@@ -29,6 +29,8 @@ from endpoint.errors import (
     method_not_allowed,
     not_found,
     not_ready,
+    service_stops,
+    took_too_long,
 )
 from endpoint.fixed_buckets import ROUTES, FixedBuckets, Route
 from endpoint.metrics_query import PATH as QUERY_PATH
@@ -37,6 +39,7 @@ from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import to_json
 from endpoint.request_log import RequestLog, configure_logging
 from endpoint.snapshots import NothingPublishedError, Snapshots
+from endpoint.time_limits import ServiceStopsError, TookTooLongError
 from endpoint.turns import Turns, TurnsGivenBack
 from msgmetrics import settings as environment
 from msgmetrics.keys import ApiKey, KeyStore
@@ -65,6 +68,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gc.collect()
         gc.freeze()
         yield
+        # What is left of questions after the time that requests are given to end.
+        snapshots.stop_questions()
         await run_in_threadpool(queries.worker.close)
         snapshots.close()
 
@@ -78,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.turns = turns
+    app.state.stop_questions = snapshots.stop_questions
     app.add_middleware(TurnsGivenBack)
     app.add_middleware(RequestLog)
     _add_error_handlers(app)
@@ -273,6 +279,14 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(NothingPublishedError)
     async def nothing_published(request: Request, _: NothingPublishedError) -> Response:
         return error_response(request, not_ready())
+
+    @app.exception_handler(TookTooLongError)
+    async def too_long(request: Request, error: TookTooLongError) -> Response:
+        return error_response(request, took_too_long(error))
+
+    @app.exception_handler(ServiceStopsError)
+    async def stops(request: Request, _: ServiceStopsError) -> Response:
+        return error_response(request, service_stops())
 
     @app.exception_handler(HTTPException)
     async def of_the_framework(request: Request, error: HTTPException) -> Response:

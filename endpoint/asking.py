@@ -37,8 +37,12 @@ def ask(
     period: Period,
     empty_rate: float | None = None,
     offsets: Offsets | None = None,
+    seconds: float | None = None,
 ) -> Answer:
-    """The rows. Raises TooManyRowsError where there are more than a million."""
+    """The rows. Raises TooManyRowsError where there are more than a million.
+
+    seconds: how long it may take, where that differs from what is answered at once.
+    """
     key = PlanKey.of(
         question,
         period=period,
@@ -50,5 +54,5 @@ def ask(
     # Long lists and texts would fill the memory with what is hardly asked twice.
     is_short = key.size <= _MOST_BYTES_KEPT
     planned = snapshot.planned(key) if is_short else key.ready(snapshot.tables)
-    with snapshot.cursor() as connection:
+    with snapshot.cursor(seconds) as connection:
         return run(connection, planned)

@@ -34,6 +34,7 @@ from endpoint.planning.question import AGGREGATE_ROUTE, InvalidQuestionError, re
 from endpoint.rendering import to_json
 from endpoint.rows import columns_of, json_rows, moment_text
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
+from endpoint.time_limits import ServiceStopsError, TookTooLongError
 from msgmetrics.settings import Settings
 
 TRIES = 5
@@ -73,6 +74,7 @@ class Worker:
         self._results = results
         self._allowed = AllowedTargets.of(settings.callback_allow)
         self._pause = settings.callback_pause
+        self._seconds = settings.asynchronous_seconds
         self._answering = Lines(_ANSWERS_OF_ONE_ACCOUNT)
         self._calling = Lines(_CALLS_OF_ONE_ACCOUNT)
         self._stop = threading.Event()
@@ -235,6 +237,10 @@ class Worker:
         try:
             status, failure = self._answered(request)
             has_ended = self._ledger.end(request_id, status, failure)
+        except ServiceStopsError:
+            # The next process answers it.
+            self._ledger.unclaim(request_id)
+            return
         except Exception as error:
             # Not even that it failed could be written down: it is begun anew after a while.
             _log.error(
@@ -259,7 +265,9 @@ class Worker:
             try:
                 self._results.write(request.request_id, self._success(request))
                 return SUCCESS, None
-            except TooManyRowsError as error:
+            except ServiceStopsError:
+                raise
+            except (TooManyRowsError, TookTooLongError) as error:
                 failure = str(error)
             except (SnapshotGoneError, NothingPublishedError):
                 failure = "The data of the request's acceptance is no longer held; ask anew."
@@ -295,7 +303,14 @@ class Worker:
             )
             # Rights are those of now, whatever snapshot the numbers come from.
             accounts = accounts_of(question, now, request.account_key)
-            answer = ask(question, snapshot, accounts=accounts, period=period, empty_rate=0.0)
+            answer = ask(
+                question,
+                snapshot,
+                accounts=accounts,
+                period=period,
+                empty_rate=0.0,
+                seconds=self._seconds,
+            )
         return _success_body(request.request_id, answer, period)
 
     # -------------------------------------------------------------------------------- callbacks
