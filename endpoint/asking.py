@@ -10,13 +10,12 @@ from collections.abc import Collection
 from endpoint.planning.accounts import accounts_asked
 from endpoint.planning.answer import Answer, run
 from endpoint.planning.periods import Period
-from endpoint.planning.planner import PlanKey
+from endpoint.planning.planner import PlanAsked
 from endpoint.planning.question import Question
 from endpoint.planning.time_zones import Offsets
 from endpoint.snapshots import Snapshot
 
 MAX_ROWS = 1_000_000
-_MOST_BYTES_KEPT = 4000
 
 
 def accounts_of(question: Question, now: Snapshot, account_key: str) -> list[str]:
@@ -43,16 +42,8 @@ def ask(
 
     seconds: how long it may take, where that differs from what is answered at once.
     """
-    key = PlanKey.of(
-        question,
-        period=period,
-        accounts=sorted(accounts),
-        empty_rate=empty_rate,
-        offsets=offsets,
-        most_rows=MAX_ROWS,
+    planned = snapshot.planned(
+        PlanAsked(question, period, sorted(accounts), empty_rate, offsets, MAX_ROWS)
     )
-    # Long lists and texts would fill the memory with what is hardly asked twice.
-    is_short = key.size <= _MOST_BYTES_KEPT
-    planned = snapshot.planned(key) if is_short else key.ready(snapshot.tables)
     with snapshot.cursor(seconds) as connection:
         return run(connection, planned)

@@ -9,20 +9,22 @@ No query of a route lives here.
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import sqlglot
 import structlog
 
 from endpoint import service_metrics
 from endpoint.planning.accounts import with_descendants
-from endpoint.planning.planner import PlanKey, ReadyPlan, Table, read_tables
+from endpoint.planning.planner import PlanAsked, ReadyPlan, Table, read_tables
 from endpoint.time_limits import TimeLimits
 from msgmetrics.published_tables import tables_as_of
 from msgmetrics.settings import Settings
@@ -30,7 +32,7 @@ from msgmetrics.settings import Settings
 _SNAPSHOT_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.02
-_KEPT_PLANS = 2000
+_MOST_KEPT_PLANS = 1000
 _KEPT_EARLIER = 200
 
 _log = structlog.get_logger("endpoint")
@@ -66,6 +68,8 @@ class Snapshot:
     _idle: list[duckdb.DuckDBPyConnection] = field(default_factory=list)
     _families: dict[str, list[str]] = field(default_factory=dict)
     _plans: dict[str, str] = field(default_factory=dict)
+    _kept_plans: OrderedDict[Hashable, ReadyPlan] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def cursor(self, seconds: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -141,10 +145,23 @@ class Snapshot:
         with self.cursor() as cursor:
             return read_tables(cursor)
 
-    @cached_property
-    def planned(self) -> Callable[[PlanKey], ReadyPlan]:
-        """Plans over this file; those that were asked for last are kept, as making one is slow."""
-        return lru_cache(maxsize=_KEPT_PLANS)(lambda key: key.ready(self.tables))
+    def planned(self, asked: PlanAsked) -> ReadyPlan:
+        """A plan over this file. The SQL of those that were asked for last is kept by the shape of
+        the question, as making it takes as long as the question itself.
+        """
+        shape = asked.shape
+        with self._lock:
+            kept = self._kept_plans.get(shape)
+            if kept is not None:
+                self._kept_plans.move_to_end(shape)
+        if kept is None:
+            kept = asked.ready(self.tables)
+            kept = replace(kept, parameters=dict.fromkeys(kept.parameters), offsets=None)
+            with self._lock:
+                self._kept_plans[shape] = kept
+                if len(self._kept_plans) > _MOST_KEPT_PLANS:
+                    self._kept_plans.popitem(last=False)
+        return asked.bound(kept)
 
     @cached_property
     def first_hour(self) -> datetime:
@@ -227,10 +244,11 @@ class Snapshots:
 
     def watch(self) -> None:
         """Start to follow publication in the background, until `close`."""
-        # With the first text that it binds DuckDB imports pandas, which takes a second: better
-        # now than in the first request.
+        # With the first text that it binds DuckDB imports pandas, and with the first SQL that it
+        # writes sqlglot its dialect; either takes a second: better now than in the first request.
         with duckdb.connect() as database:
             database.execute("select ?", ["text"])
+            sqlglot.Dialect.get_or_raise("duckdb")
         self._limits.watch()
         threading.Thread(target=self._follow, name="follow-publication", daemon=True).start()
 

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
 import sqlglot
 from sqlglot import exp
 
-from endpoint.planning.planner import Table, plan, read_tables
+from endpoint.planning.planner import PlanAsked, Table, plan, read_tables
 from endpoint.planning.question import QUERY_ROUTE, read_question
+from endpoint.planning.time_zones import Offsets
 from msgmetrics.catalogue import catalogue
 
 START = datetime(2026, 5, 5, tzinfo=UTC)
@@ -236,3 +238,60 @@ def test_tables_are_read_with_their_columns_and_sizes_views_too():
         "one": Table("one", frozenset({"number"}), 7),
         "two": Table("two", frozenset({"n", "m"}), 3, is_view=True),
     }
+
+
+@pytest.mark.parametrize("period", [DAYS, HOURS, RAGGED])
+@pytest.mark.parametrize("zone", [None, "Europe/Zagreb", "Asia/Kolkata"])
+@pytest.mark.parametrize(
+    ("by", "filters", "others"),
+    [
+        (["DAY"], {"senders": ["a"]}, {"senders": ["b"]}),
+        (["HOUR", "SENDER"], {"senders": ["a", "b"]}, {"senders": ["c", "d", "e"]}),
+        (["MONTH"], {"countryIds": [1], "entityId": "x"}, {"countryIds": [2], "entityId": "y"}),
+        (["STATUS"], {"networkIds": [1, 2], "direction": "INBOUND"}, {"networkIds": [3, 4]}),
+        ([], {"timeToDeliver": [{}]}, {"timeToDeliver": [{"from": "DAYS_1"}]}),
+    ],
+)
+def test_a_plan_kept_for_one_question_is_that_of_another_of_its_shape(
+    by, filters, others, zone, period
+):
+    def asked(filters, accounts, shift):
+        moved = (period[0] + shift, period[1] + shift)
+        texts = {"sentSince": moved[0].isoformat(), "sentUntil": moved[1].isoformat()}
+        body = {
+            "filterBy": texts | filters,
+            "aggregateBy": by,
+            "metrics": ["TRAFFIC_DELIVERY_RATE"],
+        }
+        offsets = Offsets.over(ZoneInfo(zone), moved) if zone else None
+        question = read_question(body, QUERY_ROUTE)
+        return PlanAsked(question, moved, accounts, None, offsets, 10)
+
+    one = asked(filters, ["a", "b"], timedelta(0))
+    other = asked(filters | others, ["c", "d", "e"], timedelta(days=7))
+    assert one.shape == other.shape
+    assert other.bound(one.ready(published())) == other.ready(published())
+    assert one.ready(published()) != other.ready(published())
+    # What needs other SQL is of another shape.
+    assert asked(filters, ["a"], timedelta(0)).shape != one.shape
+
+
+def test_questions_over_a_change_of_the_clock_are_of_a_shape_of_their_own():
+    def shape(month):
+        since = datetime(2026, month, 20, tzinfo=UTC)
+        body = {
+            "filterBy": {
+                "sentSince": since.isoformat(),
+                "sentUntil": (since + timedelta(days=20)).isoformat(),
+            },
+            "aggregateBy": ["DAY"],
+            "metrics": ["TOTAL_TRAFFIC_COUNT"],
+        }
+        question = read_question(body, QUERY_ROUTE)
+        period = (question.since, question.until)
+        offsets = Offsets.over(ZoneInfo("Europe/Zagreb"), period)
+        return PlanAsked(question, period, ["a"], None, offsets, 10).shape
+
+    assert shape(5) == shape(6)
+    assert shape(3) == shape(10)
+    assert shape(3) != shape(5)
