@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from inspect import iscoroutinefunction
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -44,6 +46,15 @@ from endpoint.turns import Turns, TurnsGivenBack
 from msgmetrics import settings as environment
 from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
+
+
+class _PlainRoute(APIRoute):
+    """A route whose endpoint takes the request itself: nothing is to be resolved for it."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+        if iscoroutinefunction(self.endpoint):
+            return self.endpoint
+        return partial(run_in_threadpool, self.endpoint)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -82,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
+    app.router.route_class = _PlainRoute
     app.state.turns = turns
     app.state.stop_questions = snapshots.stop_questions
     app.add_middleware(TurnsGivenBack)
@@ -243,7 +255,7 @@ def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
         responses=documentation.HEALTH_RESPONSES,
         response_class=Response,
     )
-    async def healthz() -> Response:
+    async def healthz(_: Request) -> Response:
         """The process answers; no thread is needed for it, as all may be at work."""
         return Response(to_json({"status": "ok"}), media_type="application/json")
 
@@ -255,7 +267,7 @@ def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
         responses=documentation.READY_RESPONSES,
         response_class=Response,
     )
-    def readyz() -> Response:
+    def readyz(_: Request) -> Response:
         """A published snapshot can be read."""
         with snapshots.current() as snapshot:
             body = {"status": "ready", "snapshot": snapshot.snapshot_id}
