@@ -41,6 +41,12 @@ class Settings(BaseSettings):
         le=86400,
         description="seconds that the question of an asynchronous request may take",
     )
+    result_mebibytes: float = Field(
+        2048,
+        ge=0,
+        le=2**20,
+        description="MiB of results of asynchronous requests that are kept for one account",
+    )
     stale_after: float = Field(
         86400,
         gt=0,

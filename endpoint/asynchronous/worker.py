@@ -38,6 +38,7 @@ from endpoint.time_limits import ServiceStopsError, TookTooLongError
 from msgmetrics.settings import Settings
 
 TRIES = 5
+MIB = 2**20
 # A request whose answering was begun so often and never ended is what ends the process.
 _MOST_CLAIMS = 5
 # An account has half of the threads that answer, and a quarter of those that call: whose questions
@@ -75,6 +76,7 @@ class Worker:
         self._allowed = AllowedTargets.of(settings.callback_allow)
         self._pause = settings.callback_pause
         self._seconds = settings.asynchronous_seconds
+        self._most_kept_bytes = settings.result_mebibytes * MIB
         self._answering = Lines(_ANSWERS_OF_ONE_ACCOUNT)
         self._calling = Lines(_CALLS_OF_ONE_ACCOUNT)
         self._stop = threading.Event()
@@ -236,7 +238,8 @@ class Worker:
         started = time.perf_counter()
         try:
             status, failure = self._answered(request)
-            has_ended = self._ledger.end(request_id, status, failure)
+            size = self._results.path(request_id).stat().st_size
+            has_ended = self._ledger.end(request_id, status, failure, size)
         except ServiceStopsError:
             # The next process answers it.
             self._ledger.unclaim(request_id)
@@ -261,7 +264,13 @@ class Worker:
     def _answered(self, request: AcceptedRequest) -> tuple[str, str | None]:
         """Write the result; how the request ended, and why where it failed."""
         failure = "The request broke the service each time that it was begun; ask for less."
-        if request.claims <= _MOST_CLAIMS:
+        # One answer of an account is made at a time, so no more than one goes beyond it.
+        if self._ledger.kept_bytes_of(request.account_key) >= self._most_kept_bytes:
+            failure = (
+                f"The results that are kept for this account fill {self._most_kept_bytes / MIB:g} "
+                "MiB; each is dropped after 24 hours, so ask again later."
+            )
+        elif request.claims <= _MOST_CLAIMS:
             try:
                 self._results.write(request.request_id, self._success(request))
                 return SUCCESS, None
