@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import statistics
@@ -56,13 +57,19 @@ Statement = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Figures:
-    """What one way of asking achieved; times in milliseconds."""
+    """What one way of asking achieved; times in milliseconds.
+
+    cpu: processor time of a question, of the server's processes or of this one. generator_cpu: that
+    of the load generator, which runs on the same machine. Both hold where others use it, too.
+    """
 
     requests: int
     failures: int
     p50: float
     p99: float
     per_second: float
+    cpu: float
+    generator_cpu: float = 0
 
 
 @dataclass(frozen=True)
@@ -157,11 +164,12 @@ def main() -> int:
         rounds = []
         for clients in (int(text) for text in options.clients.split(",")):
             inside = _in_process(snapshot, statements, clients, options.seconds)
-            rounds.append(Round(clients, inside, _over_http(asked, url, clients, options.seconds)))
+            outside = _over_http(asked, url, server, clients, options.seconds)
+            rounds.append(Round(clients, inside, outside))
         soak, memory = None, Memory([_memory(server)])
         if options.soak:
             with memory.sampled(server):
-                soak = _over_http(asked, url, 8, 24 * 3600, options.soak)
+                soak = _over_http(asked, url, server, 8, 24 * 3600, options.soak)
     missed = [bar for one in rounds for bar in one.missed()] + memory.missed()
     if soak and soak.failures:
         missed.append(f"soak: {soak.failures} errors")
@@ -233,7 +241,7 @@ def _in_process(
 ) -> Figures:
     """So many threads with a cursor each, one question after the other."""
     times: list[float] = []
-    end = time.monotonic() + seconds
+    end, used = time.monotonic() + seconds, time.process_time()
 
     def ask(number: int) -> None:
         chance = random.Random(number)
@@ -249,13 +257,20 @@ def _in_process(
         worker.start()
     for worker in workers:
         worker.join()
-    return _figures(times, 0, seconds)
+    return _figures(times, 0, seconds, time.process_time() - used)
 
 
 def _over_http(
-    asked: list[dict[str, Any]], url: str, clients: int, seconds: float, most_requests: int = 0
+    asked: list[dict[str, Any]],
+    url: str,
+    server: psutil.Process,
+    clients: int,
+    seconds: float,
+    most_requests: int = 0,
 ) -> Figures:
     """So many of locust's users."""
+    used = _processor_seconds(server)
+    of_children = _processor_seconds_of_ended_children()
     with tempfile.TemporaryDirectory() as folder:
         questions, times = Path(folder) / "questions.json", Path(folder) / "times.json"
         questions.write_text(json.dumps(asked), "utf-8")
@@ -275,13 +290,42 @@ def _over_http(
             capture_output=True,
         )  # fmt: skip
         told = json.loads(times.read_text("utf-8"))
-    return _figures(told["milliseconds"], told["failures"], told["seconds"])
+    return _figures(
+        told["milliseconds"],
+        told["failures"],
+        told["seconds"],
+        _processor_seconds(server) - used,
+        _processor_seconds_of_ended_children() - of_children,
+    )
 
 
-def _figures(milliseconds: list[float], failures: int, seconds: float) -> Figures:
-    percentiles = statistics.quantiles(milliseconds, n=100)
-    per_second = round(len(milliseconds) / seconds, 1)
-    return Figures(len(milliseconds), failures, percentiles[49], percentiles[98], per_second)
+def _figures(
+    milliseconds: list[float],
+    failures: int,
+    seconds: float,
+    cpu_seconds: float,
+    generator_seconds: float = 0,
+) -> Figures:
+    count, percentiles = len(milliseconds), statistics.quantiles(milliseconds, n=100)
+    return Figures(
+        count,
+        failures,
+        percentiles[49],
+        percentiles[98],
+        round(count / seconds, 1),
+        cpu_seconds * 1000 / count,
+        generator_seconds * 1000 / count,
+    )
+
+
+def _processor_seconds(server: psutil.Process) -> float:
+    """What the server and all its workers have used."""
+    processes = [server, *server.children(recursive=True)]
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
+def _processor_seconds_of_ended_children() -> float:
+    return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 # ------------------------------------------------------------------------------------ the place
@@ -423,12 +467,13 @@ def _print(
         }
         print(json.dumps(told, indent=2))
         return
-    print("clients  way         requests  errors  p50 ms  p99 ms  a second")
+    print("clients  way         requests  errors  p50 ms  p99 ms  a second  CPU ms  generator")
     for one in rounds:
         for way, figures in (("in process", one.in_process), ("HTTP", one.over_http)):
             print(
                 f"{one.clients:7}  {way:10}  {figures.requests:8}  {figures.failures:6}"
                 f"  {figures.p50:6.1f}  {figures.p99:6.1f}  {figures.per_second:8.1f}"
+                f"  {figures.cpu:6.2f}  {figures.generator_cpu:9.2f}"
             )
         ratios = one.ratios()
         print(

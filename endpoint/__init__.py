@@ -8,6 +8,7 @@
     auth.py            who asks: API key, rate limit, scope
     rate_limit.py      requests a second of one key, over all worker processes
     turns.py           how many requests of an account are worked on at once
+    time_limits.py     how long a question may be worked on
     snapshots.py       opens published files read-only, follows publication, account rights
     cursors.py         signed page cursors
     parameters.py      reads query strings and timestamps, collects violations

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from inspect import iscoroutinefunction
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -29,6 +31,8 @@ from endpoint.errors import (
     method_not_allowed,
     not_found,
     not_ready,
+    service_stops,
+    took_too_long,
 )
 from endpoint.fixed_buckets import ROUTES, FixedBuckets, Route
 from endpoint.metrics_query import PATH as QUERY_PATH
@@ -37,10 +41,20 @@ from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import to_json
 from endpoint.request_log import RequestLog, configure_logging
 from endpoint.snapshots import NothingPublishedError, Snapshots
+from endpoint.time_limits import ServiceStopsError, TookTooLongError
 from endpoint.turns import Turns, TurnsGivenBack
 from msgmetrics import settings as environment
 from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
+
+
+class _PlainRoute(APIRoute):
+    """A route whose endpoint takes the request itself: nothing is to be resolved for it."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+        if iscoroutinefunction(self.endpoint):
+            return self.endpoint
+        return partial(run_in_threadpool, self.endpoint)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -65,6 +79,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gc.collect()
         gc.freeze()
         yield
+        # What is left of questions after the time that requests are given to end.
+        snapshots.stop_questions()
         await run_in_threadpool(queries.worker.close)
         snapshots.close()
 
@@ -77,7 +93,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
+    app.router.route_class = _PlainRoute
     app.state.turns = turns
+    app.state.stop_questions = snapshots.stop_questions
     app.add_middleware(TurnsGivenBack)
     app.add_middleware(RequestLog)
     _add_error_handlers(app)
@@ -237,7 +255,7 @@ def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
         responses=documentation.HEALTH_RESPONSES,
         response_class=Response,
     )
-    async def healthz() -> Response:
+    async def healthz(_: Request) -> Response:
         """The process answers; no thread is needed for it, as all may be at work."""
         return Response(to_json({"status": "ok"}), media_type="application/json")
 
@@ -249,7 +267,7 @@ def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
         responses=documentation.READY_RESPONSES,
         response_class=Response,
     )
-    def readyz() -> Response:
+    def readyz(_: Request) -> Response:
         """A published snapshot can be read."""
         with snapshots.current() as snapshot:
             body = {"status": "ready", "snapshot": snapshot.snapshot_id}
@@ -273,6 +291,14 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(NothingPublishedError)
     async def nothing_published(request: Request, _: NothingPublishedError) -> Response:
         return error_response(request, not_ready())
+
+    @app.exception_handler(TookTooLongError)
+    async def too_long(request: Request, error: TookTooLongError) -> Response:
+        return error_response(request, took_too_long(error))
+
+    @app.exception_handler(ServiceStopsError)
+    async def stops(request: Request, _: ServiceStopsError) -> Response:
+        return error_response(request, service_stops())
 
     @app.exception_handler(HTTPException)
     async def of_the_framework(request: Request, error: HTTPException) -> Response:

@@ -10,13 +10,12 @@ from collections.abc import Collection
 from endpoint.planning.accounts import accounts_asked
 from endpoint.planning.answer import Answer, run
 from endpoint.planning.periods import Period
-from endpoint.planning.planner import PlanKey
+from endpoint.planning.planner import PlanAsked
 from endpoint.planning.question import Question
 from endpoint.planning.time_zones import Offsets
 from endpoint.snapshots import Snapshot
 
 MAX_ROWS = 1_000_000
-_MOST_BYTES_KEPT = 4000
 
 
 def accounts_of(question: Question, now: Snapshot, account_key: str) -> list[str]:
@@ -37,18 +36,14 @@ def ask(
     period: Period,
     empty_rate: float | None = None,
     offsets: Offsets | None = None,
+    seconds: float | None = None,
 ) -> Answer:
-    """The rows. Raises TooManyRowsError where there are more than a million."""
-    key = PlanKey.of(
-        question,
-        period=period,
-        accounts=sorted(accounts),
-        empty_rate=empty_rate,
-        offsets=offsets,
-        most_rows=MAX_ROWS,
+    """The rows. Raises TooManyRowsError where there are more than a million.
+
+    seconds: how long it may take, where that differs from what is answered at once.
+    """
+    planned = snapshot.planned(
+        PlanAsked(question, period, sorted(accounts), empty_rate, offsets, MAX_ROWS)
     )
-    # Long lists and texts would fill the memory with what is hardly asked twice.
-    is_short = key.size <= _MOST_BYTES_KEPT
-    planned = snapshot.planned(key) if is_short else key.ready(snapshot.tables)
-    with snapshot.cursor() as connection:
+    with snapshot.cursor(seconds) as connection:
         return run(connection, planned)

@@ -189,6 +189,11 @@ _ENVELOPE_ERRORS: dict[int | str, dict[str, Any]] = {
     429: {"model": ErrorAnswer, "description": "RATE_LIMITED, with Retry-After"},
 }
 _NOT_READY = {"model": ErrorAnswer, "description": "NOT_READY: nothing is published yet"}
+_NO_ANSWER_NOW = {
+    "model": ErrorAnswer,
+    "description": "NOT_READY: nothing is published yet, or the service is being stopped (with "
+    "Retry-After); TIMEOUT: the question took too long",
+}
 _NOT_MODIFIED = {"description": "Not modified: the ETag in If-None-Match still holds"}
 
 FIXED_BUCKETS_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -199,7 +204,7 @@ FIXED_BUCKETS_RESPONSES: dict[int | str, dict[str, Any]] = {
         "model": ErrorAnswer,
         "description": "INVALID_INPUT (cursor), GRANULARITY_NOT_AVAILABLE, WINDOW_TOO_LARGE",
     },
-    503: _NOT_READY,
+    503: _NO_ANSWER_NOW,
 }
 
 _BINARY = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
@@ -220,7 +225,7 @@ QUERY_RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     **_ENVELOPE_ERRORS,
     422: {"model": ErrorAnswer, "description": "INVALID_INPUT (snapshot), TOO_MANY_ROWS"},
-    503: _NOT_READY,
+    503: _NO_ANSWER_NOW,
 }
 CATALOG_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"model": CatalogAnswer},

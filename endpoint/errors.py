@@ -14,6 +14,7 @@ from starlette.responses import Response
 from endpoint.planning.answer import TooManyRowsError
 from endpoint.planning.question import MOST_VIOLATIONS, InvalidQuestionError
 from endpoint.rendering import to_json
+from endpoint.time_limits import TookTooLongError
 
 
 class ApiError(Exception):
@@ -132,7 +133,22 @@ def not_ready() -> ApiError:
     return ApiError(503, "NOT_READY", "nothing is published yet")
 
 
-def _envelope(error: ApiError, request_id: str) -> dict[str, Any]:
+def took_too_long(error: TookTooLongError) -> ApiError:
+    return ApiError(503, "TIMEOUT", str(error))
+
+
+def service_stops() -> ApiError:
+    return ApiError(
+        503, "NOT_READY", "the service is being stopped; ask again", headers={"Retry-After": "1"}
+    )
+
+
+def unreadable_request() -> ApiError:
+    return ApiError(400, "INVALID_INPUT", "the request is no HTTP that can be read")
+
+
+def envelope(error: ApiError, request_id: str) -> dict[str, Any]:
+    """The body of an error in the first family's shape."""
     body: dict[str, Any] = {
         "code": error.code,
         "message": error.message,
@@ -172,7 +188,7 @@ def _error_code(error: ApiError, _: str) -> dict[str, Any]:
 # Path prefix -> the body of an error below it; the first prefix that fits counts.
 _SHAPES: tuple[tuple[str, Callable[[ApiError, str], dict[str, Any]]], ...] = (
     ("/metrics/1/", _error_code),
-    ("", _envelope),
+    ("", envelope),
 )
 
 

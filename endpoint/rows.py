@@ -6,9 +6,10 @@ objects. What the rows are, and what stands around them, is settled elsewhere.
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -109,17 +110,35 @@ def _csv_column(column: pa.Array, zone: ZoneInfo | None) -> list[Any]:
 
 
 def _shown(column: pa.Array, zone: ZoneInfo | None) -> list[Any]:
-    """The values, with moments as text."""
-    if not pa.types.is_timestamp(column.type):
+    """The values, with moments as text; by way of numpy, which is many times as fast."""
+    if pa.types.is_timestamp(column.type):
+        return _of_few(column, partial(_moment_texts, zone=zone))
+    if pa.types.is_string(column.type):
+        return _of_few(column, pa.Array.to_pylist)
+    if pa.types.is_decimal(column.type):
         return column.to_pylist()
-    if zone is None:
-        # As `moment_text` has it, many times as fast.
-        moments = column.cast(_IN_MILLISECONDS, safe=False).to_numpy(zero_copy_only=False)
-        texts = np.datetime_as_string(moments, unit="ms").tolist()
-        return [None if text == "NaT" else text + "+0000" for text in texts]
+    values = column.fill_null(0).to_numpy().tolist()
+    if column.null_count:
+        for index in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
+            values[index] = None
+    return values
+
+
+def _of_few(column: pa.Array, shown: Callable[[pa.Array], list[Any]]) -> list[Any]:
+    """The values of a column in which most stand many times: each is made once."""
     coded = column.dictionary_encode()
-    texts = [moment_text(moment, zone) for moment in coded.dictionary.to_pylist()]
-    return [None if index is None else texts[index] for index in coded.indices.to_pylist()]
+    values = shown(coded.dictionary)
+    if column.null_count:
+        return [None if index is None else values[index] for index in coded.indices.to_pylist()]
+    return [values[index] for index in coded.indices.to_numpy().tolist()]
+
+
+def _moment_texts(moments: pa.Array, zone: ZoneInfo | None) -> list[str]:
+    if zone is not None:
+        return [moment_text(moment, zone) for moment in moments.to_pylist()]
+    # As `moment_text` has it, many times as fast.
+    in_milliseconds = moments.cast(_IN_MILLISECONDS, safe=False).to_numpy(zero_copy_only=False)
+    return [text + "+0000" for text in np.datetime_as_string(in_milliseconds, unit="ms").tolist()]
 
 
 def _csv(rows: Any) -> bytes:

@@ -3,12 +3,22 @@
 import socket
 
 import uvicorn
+from structlog import get_logger
+from ulid import ULID
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from endpoint.asynchronous.addresses import AllowedTargets
+from endpoint.errors import envelope, unreadable_request
+from endpoint.rendering import to_json
 from endpoint.request_log import SERVER_LOGGING
 from endpoint.service_metrics import share_between_processes
 from msgmetrics.errors import UserError
 from msgmetrics.settings import settings
+
+# Requests under way have so long to end; a little before, their questions are interrupted, so that
+# who asked is told.
+GRACE_SECONDS = 10
+_QUESTIONS_SECONDS = 8
 
 
 def serve(host: str, port: int, workers: int = 1) -> None:
@@ -28,13 +38,39 @@ def serve(host: str, port: int, workers: int = 1) -> None:
         host=host,
         port=port,
         workers=workers,
+        http=Connection,
         access_log=False,
         # There are none here, and what would refuse them knows no request ids.
         ws="none",
+        # Nothing here asks where a request came from.
+        proxy_headers=False,
         log_config=SERVER_LOGGING,
         server_header=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+class Connection(HttpToolsProtocol):
+    """A client's connection: uvicorn's, but for how it ends."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Tell that what came is no HTTP as other errors are told, and hang up."""
+        request_id = str(ULID())
+        body = to_json(envelope(unreadable_request(), request_id))
+        head = (
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\n"
+            "Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+        get_logger("endpoint").info("request", request_id=request_id, status=400)
+
+    def shutdown(self) -> None:
+        """Called by the server when it begins to stop."""
+        super().shutdown()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.loop.call_later(_QUESTIONS_SECONDS, self.app.state.stop_questions)
 
 
 def _check_address(host: str, port: int) -> None:

@@ -1,6 +1,6 @@
 """Opens published snapshots read-only and follows publication.
 
-One DuckDB instance a file, one cursor a request. The stable name is looked at for every request,
+One DuckDB instance a file, one cursor a question. The stable name is looked at for every request,
 so a publication shows at once; files that no request needs any more are let go within seconds, so
 that the publisher may reuse them. What an account may see (plan, descendants) is read here as well.
 No query of a route lives here.
@@ -9,27 +9,30 @@ No query of a route lives here.
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import sqlglot
 import structlog
 
 from endpoint import service_metrics
 from endpoint.planning.accounts import with_descendants
-from endpoint.planning.planner import PlanKey, ReadyPlan, Table, read_tables
+from endpoint.planning.planner import PlanAsked, ReadyPlan, Table, read_tables
+from endpoint.time_limits import TimeLimits
 from msgmetrics.published_tables import tables_as_of
 from msgmetrics.settings import Settings
 
 _SNAPSHOT_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.02
-_KEPT_PLANS = 2000
+_MOST_KEPT_PLANS = 1000
 _KEPT_EARLIER = 200
 
 _log = structlog.get_logger("endpoint")
@@ -57,19 +60,51 @@ class Snapshot:
     checks_passed: int
     checks_warned: int
     _connection: duckdb.DuckDBPyConnection
+    _limits: TimeLimits
     _leads_to: dict[str, tuple] = field(default_factory=dict)
     _search_path: str | None = None
     _users: int = 0
     _used_at: float = field(default_factory=time.monotonic)
+    _idle: list[duckdb.DuckDBPyConnection] = field(default_factory=list)
     _families: dict[str, list[str]] = field(default_factory=dict)
+    _plans: dict[str, str] = field(default_factory=dict)
+    _kept_plans: OrderedDict[Hashable, ReadyPlan] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
-    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of one's own to the file; several threads may have one each at once."""
-        with self._connection.cursor() as cursor:
+    def cursor(self, seconds: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of one's own to the file; several threads may have one each at once.
+
+        seconds: how long it may be worked with, where that differs from what questions are given.
+        Raises TookTooLongError, ServiceStopsError.
+        """
+        cursor = self._cursor()
+        try:
+            with self._limits.limited(cursor, seconds):
+                yield cursor
+        except BaseException:
+            cursor.close()
+            raise
+        if self._search_path:
+            cursor.close()
+        else:
+            # Making one takes as long as a fifth of a question, so they are used again.
+            self._idle.append(cursor)
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            cursor = self._connection.cursor()
             if self._search_path:
                 cursor.execute(f"set search_path = '{self._search_path}'")
-            yield cursor
+            return cursor
+
+    def close(self) -> None:
+        """Let go of the file; nobody may have a cursor of it."""
+        while self._idle:
+            self._idle.pop().close()
+        self._connection.close()
 
     @cached_property
     def _earlier(self) -> Callable[[str], "Snapshot"]:
@@ -98,6 +133,7 @@ class Snapshot:
             passed,
             warned,
             self._connection,
+            self._limits,
             _search_path=f'earlier."{snapshot_id}",{file}',
         )
         earlier.tables = self.tables  # of the same names, columns and, about, sizes
@@ -109,10 +145,23 @@ class Snapshot:
         with self.cursor() as cursor:
             return read_tables(cursor)
 
-    @cached_property
-    def planned(self) -> Callable[[PlanKey], ReadyPlan]:
-        """Plans over this file; those that were asked for last are kept, as making one is slow."""
-        return lru_cache(maxsize=_KEPT_PLANS)(lambda key: key.ready(self.tables))
+    def planned(self, asked: PlanAsked) -> ReadyPlan:
+        """A plan over this file. The SQL of those that were asked for last is kept by the shape of
+        the question, as making it takes as long as the question itself.
+        """
+        shape = asked.shape
+        with self._lock:
+            kept = self._kept_plans.get(shape)
+            if kept is not None:
+                self._kept_plans.move_to_end(shape)
+        if kept is None:
+            kept = asked.ready(self.tables)
+            kept = replace(kept, parameters=dict.fromkeys(kept.parameters), offsets=None)
+            with self._lock:
+                self._kept_plans[shape] = kept
+                if len(self._kept_plans) > _MOST_KEPT_PLANS:
+                    self._kept_plans.popitem(last=False)
+        return asked.bound(kept)
 
     @cached_property
     def first_hour(self) -> datetime:
@@ -127,8 +176,10 @@ class Snapshot:
 
     def plan(self, account_key: str) -> str:
         """The plan of an account; an account that is not known is on the free one."""
-        found = self.rows("select plan from accounts where account_key = ?", [account_key])
-        return found[0][0] if found else "free"
+        if account_key not in self._plans:
+            found = self.rows("select plan from accounts where account_key = ?", [account_key])
+            self._plans[account_key] = found[0][0] if found else "free"
+        return self._plans[account_key]
 
     def family(self, account_key: str) -> list[str]:
         """The account and all its descendants, sorted; itself alone if it is not known."""
@@ -146,6 +197,7 @@ class Snapshots:
         self._published = settings.published_path
         self._folder = settings.snapshots_dir
         self._idle_seconds = idle_seconds
+        self._limits = TimeLimits(settings.question_seconds)
         self._open: dict[tuple, Snapshot] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -192,15 +244,22 @@ class Snapshots:
 
     def watch(self) -> None:
         """Start to follow publication in the background, until `close`."""
-        # With the first text that it binds DuckDB imports pandas, which takes a second: better
-        # now than in the first request.
+        # With the first text that it binds DuckDB imports pandas, and with the first SQL that it
+        # writes sqlglot its dialect; either takes a second: better now than in the first request.
         with duckdb.connect() as database:
             database.execute("select ?", ["text"])
+            sqlglot.Dialect.get_or_raise("duckdb")
+        self._limits.watch()
         threading.Thread(target=self._follow, name="follow-publication", daemon=True).start()
+
+    def stop_questions(self) -> None:
+        """Interrupt every question that is being answered, and let no other begin."""
+        self._limits.stop()
 
     def close(self) -> None:
         """Close every file that no request is reading, and stop following."""
         self._stop.set()
+        self._limits.close()
         with self._lock:
             self._let_go(lambda snapshot: True)
 
@@ -246,7 +305,7 @@ class Snapshots:
                 if snapshot._users:
                     return snapshot
                 self._let_go(lambda candidate, replaced=snapshot: candidate is replaced)
-        self._open[key] = _open_file(key[0])
+        self._open[key] = _open_file(key[0], self._limits)
         service_metrics.snapshots_opened.inc()
         return self._open[key]
 
@@ -263,10 +322,10 @@ class Snapshots:
         for key, snapshot in list(self._open.items()):
             if snapshot._users == 0 and may_go(snapshot):
                 del self._open[key]
-                snapshot._connection.close()
+                snapshot.close()
 
 
-def _open_file(path: Path) -> Snapshot:
+def _open_file(path: Path, limits: TimeLimits) -> Snapshot:
     connection = duckdb.connect(
         path,
         read_only=True,
@@ -290,6 +349,7 @@ def _open_file(path: Path) -> Snapshot:
         passed,
         warned,
         connection,
+        limits,
         _earlier_snapshots(connection),
     )
 

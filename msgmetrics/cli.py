@@ -275,7 +275,8 @@ def query(
         str, typer.Option("--from", help="Start of sending, inclusive: ISO 8601 or a day (UTC).")
     ],
     until: Annotated[
-        str | None, typer.Option("--to", help="End of sending, exclusive (default: now).")
+        str | None,
+        typer.Option("--to", help="End of sending, exclusive (default: the last complete hour)."),
     ] = None,
     by: Annotated[
         list[str] | None, typer.Option(help="Dimensions, repeated or with commas.")

@@ -32,6 +32,21 @@ class Settings(BaseSettings):
         0, ge=0, le=366 * 86400, description="seconds by which landing lags behind sending"
     )
     rate_limit: int = Field(60, ge=1, description="requests a second that one API key may make")
+    question_seconds: float = Field(
+        60, gt=0, le=3600, description="seconds that a question may take that is answered at once"
+    )
+    asynchronous_seconds: float = Field(
+        600,
+        gt=0,
+        le=86400,
+        description="seconds that the question of an asynchronous request may take",
+    )
+    result_mebibytes: float = Field(
+        2048,
+        ge=0,
+        le=2**20,
+        description="MiB of results of asynchronous requests that are kept for one account",
+    )
     stale_after: float = Field(
         86400,
         gt=0,

@@ -24,6 +24,8 @@ _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
 
 _Address = IPv4Address | IPv6Address
 
+# How long a request waits for its callback's name.
+_REQUEST_SECONDS = 1.0
 # The system's resolver knows no time-out of its own.
 # Of names that nobody answers for many can be asked; calls must not wait behind those of requests.
 _resolvers = {
@@ -133,7 +135,7 @@ def refuse_at_once(target: Target, allowed: AllowedTargets) -> None:
     if target.host == "localhost" and not allowed.allow_name(target.host, target.port):
         raise RefusedAddressError(_REFUSED)
     try:
-        addresses = _resolve(target, "requests", seconds=1)
+        addresses = _resolve(target, "requests", seconds=_REQUEST_SECONDS)
     except (OSError, TimeoutError):
         return
     for address in addresses:

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,14 +37,18 @@ _SCHEMA = """
         claims integer not null default 0,
         tries integer not null default 0,
         next_try_at real,
-        callback_done integer not null default 0
+        callback_done integer not null default 0,
+        result_bytes integer not null default 0
     );
     create index if not exists requests_open on requests (request_id)
         where status = 'IN_PROGRESS' or not callback_done;
     create index if not exists requests_open_of_account on requests (account_key)
         where status = 'IN_PROGRESS' or not callback_done;
     create index if not exists requests_ended on requests (ended_at);
+    create index if not exists requests_ended_of_account on requests (account_key, ended_at);
 """
+# Files of earlier releases lack it.
+_ADDED_COLUMN = "alter table requests add column result_bytes integer not null default 0"
 _COLUMNS = (
     "request_id, account_key, question, callback_url, snapshot_id, status, failure_message, "
     "ended_at, claims, tries"
@@ -127,13 +131,28 @@ class Ledger:
             (request_id,),
         )
 
-    def end(self, request_id: str, status: str, failure_message: str | None = None) -> bool:
+    def kept_bytes_of(self, account_key: str) -> int:
+        """How much the results of an account take that can still be fetched."""
+        with self._open() as database:
+            return database.execute(
+                "select coalesce(sum(result_bytes), 0) from requests"
+                " where account_key = ? and ended_at > ?",
+                (account_key, time.time() - RESULT_SECONDS),
+            ).fetchone()[0]
+
+    def end(
+        self,
+        request_id: str,
+        status: str,
+        failure_message: str | None = None,
+        result_bytes: int = 0,
+    ) -> bool:
         """End a request; False if it had ended before, and then nothing changes."""
         now = time.time()
         ended = self._changed(
-            "update requests set status = ?, failure_message = ?, ended_at = ?, next_try_at = ?"
-            " where request_id = ? and status = 'IN_PROGRESS'",
-            (status, failure_message, now, now, request_id),
+            "update requests set status = ?, failure_message = ?, ended_at = ?, next_try_at = ?,"
+            " result_bytes = ? where request_id = ? and status = 'IN_PROGRESS'",
+            (status, failure_message, now, now, result_bytes, request_id),
         )
         return ended is not None
 
@@ -211,7 +230,10 @@ class Ledger:
         with self._lock:
             if self._database is None:
                 # What was answered with 201 is kept through a power cut as well.
-                self._database = open_shared(self._path, _SCHEMA, wait_seconds=30)
+                database = open_shared(self._path, _SCHEMA, wait_seconds=30)
+                with suppress(sqlite3.OperationalError):
+                    database.execute(_ADDED_COLUMN)
+                self._database = database
             yield self._database
 
     def close(self) -> None:

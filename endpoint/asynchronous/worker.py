@@ -34,9 +34,11 @@ from endpoint.planning.question import AGGREGATE_ROUTE, InvalidQuestionError, re
 from endpoint.rendering import to_json
 from endpoint.rows import columns_of, json_rows, moment_text
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
+from endpoint.time_limits import ServiceStopsError, TookTooLongError
 from msgmetrics.settings import Settings
 
 TRIES = 5
+MIB = 2**20
 # A request whose answering was begun so often and never ended is what ends the process.
 _MOST_CLAIMS = 5
 # An account has half of the threads that answer, and a quarter of those that call: whose questions
@@ -73,6 +75,8 @@ class Worker:
         self._results = results
         self._allowed = AllowedTargets.of(settings.callback_allow)
         self._pause = settings.callback_pause
+        self._seconds = settings.asynchronous_seconds
+        self._most_kept_bytes = settings.result_mebibytes * MIB
         self._answering = Lines(_ANSWERS_OF_ONE_ACCOUNT)
         self._calling = Lines(_CALLS_OF_ONE_ACCOUNT)
         self._stop = threading.Event()
@@ -234,7 +238,12 @@ class Worker:
         started = time.perf_counter()
         try:
             status, failure = self._answered(request)
-            has_ended = self._ledger.end(request_id, status, failure)
+            size = self._results.path(request_id).stat().st_size
+            has_ended = self._ledger.end(request_id, status, failure, size)
+        except ServiceStopsError:
+            # The next process answers it.
+            self._ledger.unclaim(request_id)
+            return
         except Exception as error:
             # Not even that it failed could be written down: it is begun anew after a while.
             _log.error(
@@ -255,11 +264,19 @@ class Worker:
     def _answered(self, request: AcceptedRequest) -> tuple[str, str | None]:
         """Write the result; how the request ended, and why where it failed."""
         failure = "The request broke the service each time that it was begun; ask for less."
-        if request.claims <= _MOST_CLAIMS:
+        # One answer of an account is made at a time, so no more than one goes beyond it.
+        if self._ledger.kept_bytes_of(request.account_key) >= self._most_kept_bytes:
+            failure = (
+                f"The results that are kept for this account fill {self._most_kept_bytes / MIB:g} "
+                "MiB; each is dropped after 24 hours, so ask again later."
+            )
+        elif request.claims <= _MOST_CLAIMS:
             try:
                 self._results.write(request.request_id, self._success(request))
                 return SUCCESS, None
-            except TooManyRowsError as error:
+            except ServiceStopsError:
+                raise
+            except (TooManyRowsError, TookTooLongError) as error:
                 failure = str(error)
             except (SnapshotGoneError, NothingPublishedError):
                 failure = "The data of the request's acceptance is no longer held; ask anew."
@@ -295,7 +312,14 @@ class Worker:
             )
             # Rights are those of now, whatever snapshot the numbers come from.
             accounts = accounts_of(question, now, request.account_key)
-            answer = ask(question, snapshot, accounts=accounts, period=period, empty_rate=0.0)
+            answer = ask(
+                question,
+                snapshot,
+                accounts=accounts,
+                period=period,
+                empty_rate=0.0,
+                seconds=self._seconds,
+            )
         return _success_body(request.request_id, answer, period)
 
     # -------------------------------------------------------------------------------- callbacks

@@ -5,10 +5,9 @@ The smallest mart that has all the columns needed answers; a question that none 
 what an asker wrote is only ever bound to a parameter.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import Any, NamedTuple
 
 import duckdb
@@ -28,11 +27,12 @@ _SHOWN_VALUES = 5
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the published file: its columns in lower case and how many rows it has."""
+    """A table or view of the published file: its columns in lower case and its number of rows."""
 
     name: str
     columns: frozenset[str]
     rows: int
+    is_view: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,10 @@ def read_tables(connection: duckdb.DuckDBPyConnection) -> dict[str, Table]:
     ).fetchall()
     return {
         name: Table(
-            name, frozenset(columns), _row_count(connection, name) if rows is None else rows
+            name,
+            frozenset(columns),
+            _row_count(connection, name) if rows is None else rows,
+            is_view=rows is None,
         )
         for name, columns, rows in found
     }
@@ -158,29 +161,30 @@ def plan(
     from_messages: leave the marts aside. empty_rate: what a rate whose denominator is 0 is; a
     metric that the channel lacks is null in any case.
     """
-    if offsets is not None and not (offsets.differ_from_utc and question.time_dimension):
-        offsets = None
+    offsets = _offsets_that_matter(question, offsets)
+    grain = _grain(question, offsets)
+    values = _values_bound(question, period, accounts, offsets)
     needed = _needed_columns(question)
-    grain = question.time_dimension if offsets is None else "HOUR"
     # Parts of hours are in no mart.
     from_messages = from_messages or (offsets is not None and not offsets.are_whole_hours)
     choices = []
     if not from_messages:
         choices = list(_marts_that_cover(question, needed, tables, period, grain))
     if choices:
-        chosen = min(choices, key=lambda choice: choice.table.rows)
+        # DuckDB spends several times as long on all columns of a view as on those of a table.
+        chosen = min(choices, key=lambda choice: (choice.table.rows, choice.table.is_view))
         reason = f"the smallest of {len(choices)} marts that have the columns and hours needed"
-        draft = _from_mart(chosen, needed | {"account_key"}, period)
+        draft = _from_mart(chosen, needed | {"account_key"}, values)
     else:
         reason = "marts left aside" if from_messages else "no mart has the columns and hours needed"
         chosen = _Choice(tables[URL_CLICKS if _asks_url(question) else MESSAGES], None, ())
-        draft = _from_messages(chosen.table, period)
+        draft = _from_messages(chosen.table, values)
 
     if accounts is not None:
-        draft.keep_values("account_key", list(accounts))
-    for name, values in question.filters.items():
+        draft.keep_values("account_key")
+    for name in question.filters:
         if name != "DIRECTION":
-            draft.keep_values(catalogue().dimensions[name].column, list(values))
+            draft.keep_values(catalogue().dimensions[name].column)
     left_out = _keep_directions(draft, question)
 
     draft.offsets = offsets
@@ -201,65 +205,98 @@ def plan(
     )
 
 
-class PlanKey(NamedTuple):
-    """All that a plan depends on besides the tables, as a value that can be looked up by."""
+def _offsets_that_matter(question: Question, offsets: Offsets | None) -> Offsets | None:
+    return offsets if offsets and offsets.differ_from_utc and question.time_dimension else None
 
-    dimensions: tuple[str, ...]
-    metrics: tuple[str, ...]
-    include_components: bool
-    filters: tuple[tuple[str, tuple[Any, ...]], ...]
+
+def _grain(question: Question, offsets: Offsets | None) -> str | None:
+    """The time dimension that rows of a table have to be told apart by."""
+    return question.time_dimension if offsets is None else "HOUR"
+
+
+def _values_bound(
+    question: Question, period: Period, accounts: Sequence[str] | None, offsets: Offsets | None
+) -> dict[str, Any]:
+    """Whatever a plan may bind, by the name of the parameter; a list of one is its one value.
+
+    Two questions whose values are of one kind differ in nothing else (see PlanAsked.shape).
+    """
+    pieces = tuple(_pieces("", period, _grain(question, offsets)))
+    values: dict[str, Any] = {"since": period[0], "until": period[1]}
+    # Each part begins where the one before it ends.
+    for number, piece in enumerate(pieces[1:], 1):
+        values[f"midnight_{number}"] = piece.since
+    if accounts is not None:
+        values["account_key"] = _one_or_all(accounts)
+    for name, allowed in question.filters.items():
+        values[catalogue().dimensions[name].column] = _one_or_all(allowed)
+    for number, (moment, offset) in enumerate(offsets.steps if offsets else ()):
+        values[f"offset_{number}"] = offset // timedelta(seconds=1)
+        if number:
+            values[f"clock_change_{number - 1}"] = moment
+    # DuckDB takes a moment without a zone for one of its timestamps.
+    return {
+        name: _naive(value) if isinstance(value, datetime) else value
+        for name, value in values.items()
+    }
+
+
+def _one_or_all(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else list(values)
+
+
+@dataclass(frozen=True)
+class PlanAsked:
+    """What `plan` is asked for by those who ask much: its SQL is kept, by the question's shape."""
+
+    question: Question
     period: Period
-    accounts: tuple[str, ...]
+    accounts: Sequence[str]
     empty_rate: float | None
     offsets: Offsets | None
     most_rows: int
 
-    @classmethod
-    def of(
-        cls,
-        question: Question,
-        *,
-        period: Period,
-        accounts: Iterable[str],
-        empty_rate: float | None,
-        offsets: Offsets | None,
-        most_rows: int,
-    ) -> "PlanKey":
-        return cls(
+    @property
+    def shape(self) -> Hashable:
+        """All that the SQL depends on besides the tables. Nothing is in it that an asker wrote."""
+        question = self.question
+        offsets = _offsets_that_matter(question, self.offsets)
+        pieces = _pieces("", self.period, _grain(question, offsets))
+        return (
             question.dimensions,
             question.metrics,
             question.include_components,
-            tuple(question.filters.items()),
-            period,
-            tuple(accounts),
-            empty_rate,
-            offsets,
-            most_rows,
+            tuple(
+                (name, values if name == "DIRECTION" else len(values) == 1)
+                for name, values in question.filters.items()
+            ),
+            tuple(piece.table for piece in pieces),
+            len(self.accounts) == 1,
+            self.empty_rate,
+            offsets and (len(offsets.steps), offsets.are_whole_hours),
+            self.most_rows,
         )
-
-    @property
-    def size(self) -> int:
-        """How much of the asker's there is in it, about in bytes."""
-        values = chain(self.accounts, *(values for _, values in self.filters))
-        return sum(len(value) if isinstance(value, str) else 8 for value in values)
 
     def ready(self, tables: Mapping[str, Table]) -> ReadyPlan:
         """The plan of `plan`, ready to be run."""
-        question = Question(
-            *self.period,
-            self.dimensions,
-            self.metrics,
-            dict(self.filters),
-            include_components=self.include_components,
-        )
         return plan(
-            question,
+            self.question,
             tables,
             period=self.period,
             accounts=self.accounts,
             empty_rate=self.empty_rate,
             offsets=self.offsets,
         ).ready(self.most_rows)
+
+    def bound(self, kept: ReadyPlan) -> ReadyPlan:
+        """The plan of another question of the same shape, with the values of this one."""
+        offsets = _offsets_that_matter(self.question, self.offsets)
+        values = _values_bound(self.question, self.period, self.accounts, offsets)
+        return replace(
+            kept,
+            parameters={name: values[name] for name in kept.parameters},
+            offsets=offsets,
+        )
 
 
 # ----------------------------------------------------------------------- choice of the table
@@ -371,7 +408,8 @@ class _Draft:
 
     columns: what the relation has; other columns come from `messages`, joined by message_id.
     time_column: when a row was sent; its values are starts of `grain`, if there is one. offsets:
-    those of the local clock, where periods are the local ones.
+    those of the local clock, where periods are the local ones. values: what may be bound;
+    parameters: what is.
     """
 
     relation: exp.Expression
@@ -380,6 +418,7 @@ class _Draft:
     time_column: str
     grain: str | None = None
     offsets: Offsets | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     conditions: list[exp.Expression] = field(default_factory=list)
     joins: dict[str, exp.Join] = field(default_factory=dict)
@@ -406,27 +445,25 @@ class _Draft:
         if table not in self.joins:
             self.joins[table] = exp.Join(this=exp.to_table(table), kind=kind, on=condition)
 
-    def parameter(self, name: str, value: Any) -> exp.Expression:
-        # DuckDB takes a moment without a zone for one of its timestamps.
-        self.parameters[name] = _naive(value) if isinstance(value, datetime) else value
-        return _bound(name)
+    def parameter(self, name: str) -> exp.Expression:
+        """The place in the SQL of a value that is bound."""
+        self.parameters[name] = self.values[name]
+        return exp.Parameter(this=exp.Var(this=name))
 
-    def keep_time(self, since: datetime, until: datetime) -> None:
-        """Keep the rows of a period."""
-        self.parameter("since", since)
-        self.parameter("until", until)
+    def keep_time(self) -> None:
+        """Keep the rows of the period."""
         self._keep_between(exp.column(self.time_column, self.alias))
 
     def _keep_between(self, moment: exp.Column) -> None:
-        self.conditions += [moment >= _bound("since"), moment < _bound("until")]
+        since, until = self.parameter("since"), self.parameter("until")
+        self.conditions += [moment >= since, moment < until]
 
-    def keep_values(self, column: str, values: list[Any]) -> None:
-        """Keep the rows that have one of the values."""
-        subject = self.column(column)
-        if len(values) == 1:
-            self.conditions.append(subject.eq(self.parameter(column, values[0])))
+    def keep_values(self, column: str) -> None:
+        """Keep the rows that have one of the values that are bound under the column's name."""
+        subject, bound, values = self.column(column), self.parameter(column), self.values[column]
+        if not isinstance(values, list):
+            self.conditions.append(subject.eq(bound))
             return
-        bound = self.parameter(column, values)
         kind = "BIGINT[]" if values and isinstance(values[0], int) else "TEXT[]"
         each = exp.func("UNNEST", exp.cast(bound, kind, dialect="duckdb"), dialect="duckdb")
         self.conditions.append(exp.In(this=subject, query=exp.select(each).subquery()))
@@ -450,11 +487,6 @@ class _Draft:
         return statement
 
 
-def _bound(name: str) -> exp.Expression:
-    """The place in the SQL of a parameter that is bound."""
-    return exp.Parameter(this=exp.Var(this=name))
-
-
 def _naive(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
 
@@ -463,28 +495,24 @@ def _distinct(expressions: Iterable[exp.Expression]) -> list[exp.Expression]:
     return list(dict.fromkeys(expressions))
 
 
-def _from_messages(table: Table, period: Period) -> _Draft:
-    draft = _Draft(exp.to_table(table.name), table.name, table.columns, "sent_at")
-    draft.keep_time(*period)
+def _from_messages(table: Table, values: Mapping[str, Any]) -> _Draft:
+    draft = _Draft(exp.to_table(table.name), table.name, table.columns, "sent_at", values=values)
+    draft.keep_time()
     return draft
 
 
-def _from_mart(choice: _Choice, needed: frozenset[str], period: Period) -> _Draft:
+def _from_mart(choice: _Choice, needed: frozenset[str], values: Mapping[str, Any]) -> _Draft:
     name, columns = choice.table.name, choice.table.columns
     if len(choice.pieces) == 1:
         grain = "DAY" if name.startswith("daily") else "HOUR"
-        draft = _Draft(exp.to_table(name), name, columns, "period_start", grain)
-        draft.keep_time(*period)
+        draft = _Draft(exp.to_table(name), name, columns, "period_start", grain, values=values)
+        draft.keep_time()
         return draft
     columns = needed | {"period_start"}
-    draft = _Draft(exp.null(), "parts", columns, "period_start")
-    # Each part begins where the one before it ends.
-    starts = [draft.parameter("since", period[0])]
-    starts += [
-        draft.parameter(f"midnight_{number}", piece.since)
-        for number, piece in enumerate(choice.pieces[1:], 1)
-    ]
-    ends = [*starts[1:], draft.parameter("until", period[1])]
+    draft = _Draft(exp.null(), "parts", columns, "period_start", values=values)
+    midnights = (f"midnight_{number}" for number in range(1, len(choice.pieces)))
+    starts = [draft.parameter(name) for name in ("since", *midnights)]
+    ends = [*starts[1:], draft.parameter("until")]
     shown = [exp.column(name) for name in sorted(columns)]
     time = exp.column("period_start")
     parts = [
@@ -510,7 +538,7 @@ def _keep_directions(draft: _Draft, question: Question) -> frozenset[str]:
             draft.conditions.append(exp.false())
         return frozenset()
     if "direction" in draft.columns:
-        draft.keep_values("direction", list(allowed))
+        draft.keep_values("direction")
         return frozenset()
     measures = frozenset(catalogue().measures)
     inbound = frozenset(name for name in measures if name.endswith("_in"))
@@ -565,19 +593,19 @@ def _period_start(draft: _Draft, time_dimension: str) -> exp.Expression:
 
 def _offset(draft: _Draft, sent: exp.Expression) -> exp.Expression:
     """The interval that the local clock was ahead of UTC when a row was sent."""
-    *earlier, (_, last) = draft.offsets.steps
-    chosen: exp.Expression = _interval(draft, len(earlier), last)
-    if not earlier:
+    last = len(draft.offsets.steps) - 1
+    chosen: exp.Expression = _interval(draft, last)
+    if not last:
         return chosen
     choice = exp.Case()
-    for number, (_, offset) in enumerate(earlier):
-        end = draft.parameter(f"clock_change_{number}", draft.offsets.steps[number + 1][0])
-        choice = choice.when(sent.copy() < end, _interval(draft, number, offset), copy=False)
+    for number in range(last):
+        end = draft.parameter(f"clock_change_{number}")
+        choice = choice.when(sent.copy() < end, _interval(draft, number), copy=False)
     return choice.else_(chosen, copy=False)
 
 
-def _interval(draft: _Draft, number: int, offset: timedelta) -> exp.Expression:
-    seconds = draft.parameter(f"offset_{number}", offset // timedelta(seconds=1))
+def _interval(draft: _Draft, number: int) -> exp.Expression:
+    seconds = draft.parameter(f"offset_{number}")
     return exp.func("TO_SECONDS", exp.cast(seconds, "BIGINT"), dialect="duckdb")
 
 

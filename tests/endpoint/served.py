@@ -33,11 +33,14 @@ def free_port() -> int:
 class Server:
     """A running service and what it has logged."""
 
-    def __init__(self, home: Path, *, workers: int = 1, **variables: object) -> None:
-        """variables: further settings, as RATE_LIMIT=20."""
+    def __init__(
+        self, home: Path, *, workers: int = 1, prelude: str = "", **variables: object
+    ) -> None:
+        """prelude: what its process runs first. variables: further settings, as RATE_LIMIT=20."""
         self.installation = Installation(Settings(home=home))
         self.port = free_port()
         self._workers = workers
+        self._prelude = prelude
         self._environment = os.environ | {
             "MSGMETRICS_HOME": str(home),
             **{f"MSGMETRICS_{name}": str(value) for name, value in variables.items()},
@@ -57,6 +60,7 @@ class Server:
                 [
                     sys.executable,
                     "-c",
+                    f"{self._prelude}\n"
                     "from endpoint.server import serve\n"
                     f"serve('127.0.0.1', {self.port}, workers={self._workers})",
                 ],

@@ -243,6 +243,40 @@ def test_a_request_that_kills_its_process_every_time_ends_as_failed(place, recei
         worker.close()
 
 
+def test_an_account_keeps_so_much_of_results_and_others_keep_theirs(place, receiver, monkeypatch):
+    place.settings = place.settings.model_copy(update={"result_mebibytes": 0.0001})
+    ledger = place.ledger()
+    worker = place.worker(ledger)
+    worker._call_task = lambda _: None
+
+    def answered(request_id, account_key):
+        worker._answer(place.accept(ledger, receiver.url, request_id, account_key))
+        return ledger.find(request_id, account_key)
+
+    assert answered("r1", "acme").status == "SUCCESS"
+    refused = answered("r2", "acme")
+    assert refused.status == "FAILED"
+    assert "dropped after 24 hours" in refused.failure_message
+    assert answered("r3", "rival").status == "SUCCESS"
+    monkeypatch.setattr(ledger_module, "RESULT_SECONDS", 0)
+    assert answered("r4", "acme").status == "SUCCESS"
+    ledger.close()
+
+
+def test_requests_that_an_earlier_release_wrote_down_are_answered(place, receiver):
+    ledger = place.ledger()
+    place.accept(ledger, receiver.url)
+    ledger.close()
+    with sqlite3.connect(place.settings.endpoint_dir / "requests.sqlite") as database:
+        database.execute("alter table requests drop column result_bytes")
+    ledger = place.ledger()
+    worker = place.worker(ledger)
+    worker._call_task = lambda _: None
+    worker._answer("r1")
+    assert ledger.find("r1", "acme").status == "SUCCESS"
+    ledger.close()
+
+
 def test_a_request_that_was_written_down_but_never_queued_is_swept_up(place, receiver, monkeypatch):
     monkeypatch.setattr(worker_module, "_SWEEP_SECONDS", 0.1)
     ledger = place.ledger()

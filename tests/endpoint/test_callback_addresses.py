@@ -1,11 +1,12 @@
 """Callbacks go to public addresses alone, whatever a name resolves to at which moment."""
 
 import socket
+import threading
 import time
 
 import pytest
 
-from endpoint.asynchronous import callbacks
+from endpoint.asynchronous import addresses, callbacks
 from endpoint.asynchronous.addresses import (
     AllowedTargets,
     RefusedAddressError,
@@ -102,6 +103,29 @@ def test_a_name_that_does_not_resolve_is_judged_later(monkeypatch):
     refuse_at_once(target, NOTHING)
     with pytest.raises(OSError):
         addresses_to_call(target, NOTHING, seconds=1)
+
+
+def test_names_of_requests_that_nobody_answers_for_hold_up_no_call(monkeypatch):
+    answered = threading.Event()
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host, port, *arguments, **named):
+        if host.startswith("slow"):
+            answered.wait(60)
+        return real("127.0.0.1", port, *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    allowed = AllowedTargets.of("127.0.0.1")
+    slow = target_of("https://slow.example/")
+    monkeypatch.setattr(addresses, "_REQUEST_SECONDS", 0.01)
+    try:
+        # More than there are threads for such names.
+        for _ in range(12):
+            refuse_at_once(slow, allowed)
+        fast = target_of("https://fast.example/")
+        assert addresses_to_call(fast, allowed, seconds=60) == ["127.0.0.1"]
+    finally:
+        answered.set()
 
 
 def test_a_name_that_is_rebound_after_the_check_leads_nowhere(monkeypatch, receiver, body):

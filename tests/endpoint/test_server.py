@@ -1,5 +1,6 @@
 """The service as a process of its own: two workers under uvicorn, asked over HTTP."""
 
+import json
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ from threading import Event
 import duckdb
 import pytest
 from published_by_hand import Message
+from receiver import wait_until
 from served import bearer, serving
 
 LIMIT = 20
@@ -198,25 +200,65 @@ def test_a_publication_is_seen_at_the_next_request_and_drops_none(server):
     assert statuses[200] > 10
 
 
-def test_requests_under_way_are_ended_before_the_service_does(tmp_path):
-    with serving(tmp_path) as server:
+@pytest.mark.parametrize("sent", [b"NO HTTP AT ALL\r\n\r\n", b"GET / HTTP/1.1\r\na b: c\r\n\r\n"])
+def test_what_is_no_http_is_told_like_other_errors(server, sent):
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(sent)
+        head, _, body = read_all(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    error = json.loads(body)["error"]
+    assert error["code"] == "INVALID_INPUT"
+    assert f"X-Request-Id: {error['request_id']}".encode() in head
+
+
+# One account's questions never end, and a fifth of the patience is enough for a test.
+ENDLESS = """
+from endpoint import asking, server
+server._QUESTIONS_SECONDS = 1
+def run(connection, plan, run=asking.run):
+    if "endless" in plan.parameters.values():
+        print('{"event": "begun"}', flush=True)
+        connection.execute("select max(a.range * b.range) from range(100000000) a, range(100000) b")
+    return run(connection, plan)
+asking.run = run
+"""
+
+
+def test_requests_under_way_are_ended_before_the_service_does_and_endless_questions_too(tmp_path):
+    with serving(tmp_path, prelude=ENDLESS) as server:
         server.installation.publish([], "2026-05-05T12:00Z")
-        key = server.installation.key()
+        key, endless = server.installation.key(), server.installation.key("endless")
         body = b'{"filterBy": {}, "metrics": []}'
-        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        period = {"sentSince": "2026-05-05T00:00:00Z", "sentUntil": "2026-05-06T00:00:00Z"}
+        question = {"filterBy": period, "metrics": ["TOTAL_RECEIVED_TRAFFIC_COUNT"]}
+        with (
+            ThreadPoolExecutor(1) as pool,
+            socket.create_connection(("127.0.0.1", server.port)) as connection,
+        ):
             head = (
                 f"POST /v1/metrics/query HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
                 f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
             )
             connection.sendall(head.encode() + body[:5])
-            time.sleep(0.3)
+            asked = pool.submit(
+                server.fresh.post, "/v1/metrics/query", json=question, headers=bearer(endless)
+            )
+            wait_until(lambda: '"begun"' in server.log())
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.3)
             connection.sendall(body[5:])
-            answer = b""
-            while piece := connection.recv(65536):
-                answer += piece
+            answer = read_all(connection)
+            stopped = asked.result()
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert b"filterBy.sentSince" in answer
-        server.process.wait(timeout=20)
+        assert (stopped.status_code, stopped.headers["Retry-After"]) == (503, "1")
+        assert stopped.json()["error"]["code"] == "NOT_READY"
+        server.process.wait(timeout=60)
         assert [line["event"] for line in server.log_lines()][-1].startswith("Finished")
+
+
+def read_all(connection):
+    answer = b""
+    while piece := connection.recv(65536):
+        answer += piece
+    return answer

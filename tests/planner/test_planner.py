@@ -1,14 +1,17 @@
 """Which table answers a question, and what its SQL is made of."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
 import sqlglot
 from sqlglot import exp
 
-from endpoint.planning.planner import Table, plan, read_tables
+from endpoint.planning.planner import PlanAsked, Table, plan, read_tables
 from endpoint.planning.question import QUERY_ROUTE, read_question
+from endpoint.planning.time_zones import Offsets
 from msgmetrics.catalogue import catalogue
 
 START = datetime(2026, 5, 5, tzinfo=UTC)
@@ -105,6 +108,13 @@ def test_of_several_marts_that_cover_the_smallest_answers():
     # A mart by URL is small, but has no row for messages without a click.
     by_clicks = planned(metrics=["TOTAL_CLICKS_COUNT"], tables=published(daily_by_url=1))
     assert by_clicks.table.name != "daily_by_url"
+
+
+def test_of_a_view_and_a_table_with_as_many_rows_the_table_answers():
+    tables = published(daily_by_account=7, daily_by_channel=7)
+    for name in ("daily_by_account", "daily_by_channel"):
+        other = {name: replace(tables[name], is_view=True)}
+        assert planned(["DAY"], tables=tables | other).table.name != name
 
 
 @pytest.mark.parametrize(
@@ -226,5 +236,62 @@ def test_tables_are_read_with_their_columns_and_sizes_views_too():
     connection.execute("create view two as select number as n, 1 as m from one where number < 3")
     assert read_tables(connection) == {
         "one": Table("one", frozenset({"number"}), 7),
-        "two": Table("two", frozenset({"n", "m"}), 3),
+        "two": Table("two", frozenset({"n", "m"}), 3, is_view=True),
     }
+
+
+@pytest.mark.parametrize("period", [DAYS, HOURS, RAGGED])
+@pytest.mark.parametrize("zone", [None, "Europe/Zagreb", "Asia/Kolkata"])
+@pytest.mark.parametrize(
+    ("by", "filters", "others"),
+    [
+        (["DAY"], {"senders": ["a"]}, {"senders": ["b"]}),
+        (["HOUR", "SENDER"], {"senders": ["a", "b"]}, {"senders": ["c", "d", "e"]}),
+        (["MONTH"], {"countryIds": [1], "entityId": "x"}, {"countryIds": [2], "entityId": "y"}),
+        (["STATUS"], {"networkIds": [1, 2], "direction": "INBOUND"}, {"networkIds": [3, 4]}),
+        ([], {"timeToDeliver": [{}]}, {"timeToDeliver": [{"from": "DAYS_1"}]}),
+    ],
+)
+def test_a_plan_kept_for_one_question_is_that_of_another_of_its_shape(
+    by, filters, others, zone, period
+):
+    def asked(filters, accounts, shift):
+        moved = (period[0] + shift, period[1] + shift)
+        texts = {"sentSince": moved[0].isoformat(), "sentUntil": moved[1].isoformat()}
+        body = {
+            "filterBy": texts | filters,
+            "aggregateBy": by,
+            "metrics": ["TRAFFIC_DELIVERY_RATE"],
+        }
+        offsets = Offsets.over(ZoneInfo(zone), moved) if zone else None
+        question = read_question(body, QUERY_ROUTE)
+        return PlanAsked(question, moved, accounts, None, offsets, 10)
+
+    one = asked(filters, ["a", "b"], timedelta(0))
+    other = asked(filters | others, ["c", "d", "e"], timedelta(days=7))
+    assert one.shape == other.shape
+    assert other.bound(one.ready(published())) == other.ready(published())
+    assert one.ready(published()) != other.ready(published())
+    # What needs other SQL is of another shape.
+    assert asked(filters, ["a"], timedelta(0)).shape != one.shape
+
+
+def test_questions_over_a_change_of_the_clock_are_of_a_shape_of_their_own():
+    def shape(month):
+        since = datetime(2026, month, 20, tzinfo=UTC)
+        body = {
+            "filterBy": {
+                "sentSince": since.isoformat(),
+                "sentUntil": (since + timedelta(days=20)).isoformat(),
+            },
+            "aggregateBy": ["DAY"],
+            "metrics": ["TOTAL_TRAFFIC_COUNT"],
+        }
+        question = read_question(body, QUERY_ROUTE)
+        period = (question.since, question.until)
+        offsets = Offsets.over(ZoneInfo("Europe/Zagreb"), period)
+        return PlanAsked(question, period, ["a"], None, offsets, 10).shape
+
+    assert shape(5) == shape(6)
+    assert shape(3) == shape(10)
+    assert shape(3) != shape(5)
