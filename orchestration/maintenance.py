@@ -4,7 +4,6 @@ It changes no number. When it runs stands in `schedules.py`; what a pass does in
 the removal of published files past keeping, in `publishing.py`.
 """
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path

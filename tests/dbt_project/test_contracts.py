@@ -15,7 +15,6 @@ from small_world import create_raw_records
 
 from msgmetrics.catalogue import catalogue
 from msgmetrics.published_tables import VIEWS, Mart, column_descriptions, marts
-from msgmetrics.settings import PROJECT_ROOT
 
 CONTRACTS = PROJECT / "models" / "marts" / "_marts__contracts.yml"
 _MINUTELY = (
@@ -75,19 +74,6 @@ def _columns(name: str, tables: dict[str, Mart]) -> tuple[str, ...]:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def stated_types() -> dict[str, dict[str, str]]:
-    """Types by column of every model and seed that is published, as the yml files state them."""
-    types = {}
-    for file in [*(PROJECT / "models").rglob("*.yml"), PROJECT_ROOT / "seeds" / "_seeds.yml"]:
-        found = yaml.safe_load(file.read_text("utf-8"))
-        for model in found.get("models", []):
-            if model.get("config", {}).get("contract", {}).get("enforced"):
-                columns = model["columns"]
-                types[model["name"]] = {one["name"]: one["data_type"] for one in columns}
-        types |= {seed["name"]: seed["config"]["column_types"] for seed in found.get("seeds", [])}
-    return types
 
 
 def test_contracts_of_marts_are_those_of_the_catalogue() -> None:
