@@ -41,7 +41,10 @@ class Room:
     after: int
 
 
-@dg.op(description="Order and room of the files, and what is kept of changes and runs.")
+@dg.op(
+    retry_policy=TRIED_AGAIN,
+    description="Order and room of the files, and what is kept of changes and runs.",
+)
 def maintain(context: dg.OpExecutionContext, writer: Writer) -> None:
     """One night's maintenance; the right to write the warehouse is held throughout."""
     settings, now = writer.settings, datetime.now(UTC)
@@ -62,9 +65,6 @@ def maintain(context: dg.OpExecutionContext, writer: Writer) -> None:
         found["run_records_dropped"] = dropped
         drop_old_artefacts(settings)
     context.add_output_metadata(found)
-
-
-maintain = maintain.with_retry_policy(TRIED_AGAIN)
 
 
 def restore_order(
