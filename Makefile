@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test bench soak load lint clean
+.PHONY: run test bench soak load bi-proof lint clean
 
 run: .venv/runtime  ## set-up, demo data, one pass, one answer
 	$(BIN)/msgmetrics tour
@@ -23,6 +23,16 @@ lint: .venv/dev
 load: .venv/dev  ## the endpoint under load, beside DuckDB in process; LOAD='--messages 10000000 --during-run'
 	$(BIN)/python -m benchmarks.load --home $${MSGMETRICS_HOME:-var} $(LOAD)
 
+bi-proof: .venv/dev .venv-bi/superset  ## Superset asks the published file through its API, before and after a publication
+	$(BIN)/python -m bi
+
+# Superset in an environment of its own, for none of its libraries is one of ours.
+.venv-bi/superset: bi/constraints.txt .venv/runtime
+	test -x .venv-bi/bin/python || $(PYTHON) -m venv .venv-bi
+	$(BIN)/uv pip install --quiet --python .venv-bi/bin/python -c bi/constraints.txt -r bi/requirements.txt \
+		|| .venv-bi/bin/python -m pip install --quiet -c bi/constraints.txt -r bi/requirements.txt
+	touch $@
+
 # uv installs in seconds what pip takes a minute for; where it cannot reach the packages as pip is
 # set up to, pip does it. Compiled at once: else each process compiles some 3,000 modules where Python
 # was told to write no bytecode, which is half of the time that a command takes to start.
@@ -39,4 +49,4 @@ load: .venv/dev  ## the endpoint under load, beside DuckDB in process; LOAD='--m
 	touch $@
 
 clean:  ## the environment and all that the product wrote
-	rm -rf .venv var
+	rm -rf .venv .venv-bi var

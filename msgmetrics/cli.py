@@ -178,6 +178,24 @@ def backfill(
         print_json(summary)
 
 
+@app.command()
+def maintain(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Dagster's log.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Nightly maintenance, now: order and room of the files, and what is kept."""
+    from msgmetrics.running import quiet_dbt
+    from orchestration.passes import run_maintenance
+    from orchestration.progress import listening
+
+    with progress_bars() as tell, listening(tell, say), quiet_dbt(verbose):
+        done = run_maintenance(settings(), verbose=verbose)
+    if as_json:
+        print_json(done)
+    else:
+        show_table("Maintained", ["what", "value"], list(done.items()))
+
+
 def one_pass(
     as_of: str | None = None,
     *,

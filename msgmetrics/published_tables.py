@@ -5,6 +5,7 @@ earlier snapshot: what a table holds now, less the changes since. How a file is 
 lives in `orchestration/publishing.py`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from msgmetrics.catalogue import Catalogue, Dimension, Metric, catalogue
@@ -45,10 +46,18 @@ class Mart:
         return URL_CLICKS if self.of_urls else MESSAGES
 
     @property
+    def _present(self) -> tuple[str, ...]:
+        return ("clicked_messages",) if self.of_urls else ("messages_out", "messages_in")
+
+    @property
     def has_messages(self) -> str:
         """SQL over summed measures: whether there is a row at all."""
-        present = ("clicked_messages",) if self.of_urls else ("messages_out", "messages_in")
-        return " + ".join(f"sum({measure})" for measure in present) + " > 0"
+        return " + ".join(f"sum({measure})" for measure in self._present) + " > 0"
+
+    @property
+    def is_row(self) -> str:
+        """The same over measures that are the sums."""
+        return " + ".join(self._present) + " > 0"
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -67,25 +76,51 @@ class Mart:
         value = numerator
         if metric.is_rate:
             value = f"({numerator})::double / nullif({' + '.join(metric.denominator)}, 0)"
-        if len(metric.channels) < len(catalogue().channels):
-            codes = ", ".join(_text(code) for code in metric.channels)
-            value = f"case when channel_code in ({codes}) then {value} end"
+        lacking = [code for code in catalogue().channels if code not in metric.channels]
+        if lacking:
+            # The shorter list: DuckDB compares each row that it writes with every code of it.
+            is_short = len(lacking) < len(metric.channels)
+            codes = ", ".join(_text(code) for code in (lacking if is_short else metric.channels))
+            is_in = "not in" if is_short else "in"
+            value = f"case when channel_code {is_in} ({codes}) then {value} end"
         return value
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """What identifies a row."""
+        return ("period_start", *self.keys)
+
+    def same_key(self, one: str, other: str) -> str:
+        """SQL of whether the rows of two relations have one key; only a dimension may be null."""
+        never_null = ("period_start", "account_key", "channel_code")
+        return " and ".join(
+            f"{one}.{key} {'=' if key in never_null else 'is not distinct from'} {other}.{key}"
+            for key in self.key_columns
+        )
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The SQL type of each column, in the order of the table."""
+        known = catalogue()
+        types = {"period_start": "timestamp"}
+        types |= {key: _dimension(key).type for key in self.keys}
+        types |= {name.column: name.type for name in self.names}
+        types |= {name: known.measures[name].type for name in self.measures}
+        for metric in self.metrics:
+            of_numerator = known.measures[metric.numerator[0]].type
+            types[metric.column] = "double" if metric.is_rate else of_numerator
+        return types
 
     def create(self, table: str) -> str:
         """The statement that makes the table, empty; metrics take no room in it."""
-        known = catalogue()
-        columns = ["period_start timestamp not null"]
-        for key in self.keys:
-            is_null = "" if key not in ("account_key", "channel_code") else " not null"
-            columns.append(f"{key} {_dimension(key).type}{is_null}")
-        columns += [f"{name.column} {name.type}" for name in self.names]
-        columns += [f"{name} {known.measures[name].type} not null" for name in self.measures]
-        for metric in self.metrics:
-            kind = "double" if metric.is_rate else known.measures[metric.numerator[0]].type
-            columns.append(
-                f"{metric.column} {kind} generated always as ({self.value(metric)}) virtual"
-            )
+        never_null = {"period_start", "account_key", "channel_code", *self.measures}
+        values = {metric.column: self.value(metric) for metric in self.metrics}
+        columns = []
+        for name, kind in self.types.items():
+            rule = " not null" if name in never_null else ""
+            if name in values:
+                rule = f" generated always as ({values[name]}) virtual"
+            columns.append(f"{name} {kind}{rule}")
         return f"create or replace table {table} ({', '.join(columns)})"
 
 
@@ -273,13 +308,18 @@ def _text(words: str) -> str:
     return "'" + words.replace("'", "''") + "'"
 
 
-def comments(kind: str, table: str, columns: list[str]) -> list[str]:
-    """Statements that say in the file itself what a table or view and its columns are."""
+def comments(
+    kind: str, table: str, columns: list[str], stated: Mapping[str, str] | None = None
+) -> list[str]:
+    """Statements that say in the file itself what a table or view and its columns are.
+
+    stated: what dbt says of a reference table, under "", and of its columns.
+    """
+    known = {**column_descriptions(catalogue()), **(stated or {})}
     statements = []
-    if words := table_description(table, catalogue()):
+    if words := known.get("") or table_description(table, catalogue()):
         statements.append(f"comment on {kind} {table} is {_text(words)}")
-    described = column_descriptions(catalogue())
     for column in columns:
-        if words := described.get(column):
+        if words := known.get(column):
             statements.append(f"comment on column {table}.{column} is {_text(words)}")
     return statements

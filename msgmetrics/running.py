@@ -153,12 +153,15 @@ _PUBLISHED_AT_ONCE = 3
 
 def _disk_bound(settings: Settings) -> int:
     """Bytes that the product may come to use while it runs with as much data as now, besides
-    published files that readers hold: what it uses, and as many published files as there may be."""
+    published files that readers hold: what it uses, as many published files as there may be, or
+    the copy of the warehouse that maintenance makes."""
     used = _disk_bytes(settings.home, settings)
-    published = _disk_bytes(settings.published_path.parent, settings)
+    copy = settings.warehouse_path.stat().st_size if settings.warehouse_path.exists() else 0
     if not settings.published_path.exists():
-        return used
-    return used - published + _PUBLISHED_AT_ONCE * settings.published_path.stat().st_size
+        return used + copy
+    published = _disk_bytes(settings.published_path.parent, settings)
+    room_for_more = _PUBLISHED_AT_ONCE * settings.published_path.stat().st_size - published
+    return used + max(room_for_more, copy)
 
 
 def _disk_bytes(below: Path, settings: Settings) -> int:

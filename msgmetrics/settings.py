@@ -65,6 +65,13 @@ class Settings(BaseSettings):
     run_days: float = Field(
         30, gt=0, le=3660, description="days for which Dagster's records of a run are kept"
     )
+    compact_above: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="share of the warehouse file that may be free before nightly maintenance "
+        "writes it anew",
+    )
     memory: str = Field(
         "",
         pattern=r"^(\d{1,6}(\.\d+)?\s*([MGT]i?B))?$",

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from orchestration.asset_keys import FACTS, JUDGED, RAW, SNAPSHOT
+from orchestration.maintenance import maintain
 from orchestration.partitions import PASS
 
 # A run whose process was killed is started again as a whole; what it finished costs nothing then.
@@ -29,3 +30,15 @@ backfill = dg.define_asset_job(
     tags=_TAGS,
     description="Recompute days of sending from the raw records, check, and publish.",
 )
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=_TAGS,
+    description=(
+        "Order and room of the published file and the warehouse; changes and records of runs past "
+        "keeping are dropped. It changes no number."
+    ),
+)
+def maintenance() -> None:
+    maintain()

@@ -1,10 +1,12 @@
-"""A pass or a backfill from the command line, run by Dagster in this process.
+"""A pass, a backfill or maintenance from the command line, run by Dagster in this process.
 
 The run is recorded in the same Dagster instance that the UI shows. What it consists of stands in
 `jobs.py`.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -102,9 +104,6 @@ def run_pass(
         parse_as_of(as_of, datetime.now(UTC))
     folder = dagster_instance_folder(settings)
 
-    import dagster as dg
-    from dagster._core.instance.ref import InstanceRef
-
     from orchestration.definitions import defs
     from orchestration.failures import BY_HAND
     from orchestration.partitions import landing_day, range_tags
@@ -116,16 +115,8 @@ def run_pass(
         ops["load"] = {"config": {k: v for k, v in load.items() if v is not None}}
     build = {"full_refresh": full_refresh, "every_row": every_row, "published_anew": republish}
     ops["build"] = {"config": build}
-    run_config = {
-        "ops": ops,
-        "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
-    }
-    with (
-        dg.DagsterInstance.from_ref(
-            InstanceRef.from_dir(str(folder), overrides=_WITHOUT_OUTPUT)
-        ) as instance,
-        peak_of_children() as peak_of_dbt,
-    ):
+    run_config = {"ops": ops, **_loggers(verbose)}
+    with _instance(folder) as instance, peak_of_children() as peak_of_dbt:
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance,
             run_config=run_config,
@@ -134,9 +125,53 @@ def run_pass(
             raise_on_error=False,
         )
         if not result.success:
-            raise _failure(result, settings)
+            raise _failure(result, "Nothing was published")
         peaks = {"load, publish": peak_memory(os.getpid()), "dbt build": peak_of_dbt[0]}
         return PassResult(result.run_id, _snapshot_id(result), _seconds(result), peaks)
+
+
+def run_maintenance(settings: Settings, *, verbose: bool = False) -> dict[str, Any]:
+    """Nightly maintenance, now; returns what it did, by name.
+
+    Raises UserError where the user can mend the cause, and where nothing is loaded yet.
+    """
+    if not settings.warehouse_path.exists():
+        raise UserError(NOTHING_LOADED)
+    folder = dagster_instance_folder(settings)
+
+    from orchestration.definitions import defs
+    from orchestration.failures import BY_HAND
+
+    with _instance(folder) as instance:
+        result = defs.resolve_job_def("maintenance").execute_in_process(
+            instance=instance,
+            run_config=_loggers(verbose),
+            tags={BY_HAND: "true"},
+            raise_on_error=False,
+        )
+        if not result.success:
+            raise _failure(result, "Maintenance was not finished, and what is published stays")
+        told = next(
+            event.event_specific_data.metadata
+            for event in result.all_events
+            if event.event_type_value == "STEP_OUTPUT"
+        )
+        return {"run_id": result.run_id, **{name: told[name].value for name in sorted(told)}}
+
+
+def _loggers(verbose: bool) -> dict[str, Any]:
+    return {"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}}
+
+
+@contextmanager
+def _instance(folder: Path) -> Iterator[Any]:
+    """The Dagster instance that the UI shows."""
+    import dagster as dg
+    from dagster._core.instance.ref import InstanceRef
+
+    reference = InstanceRef.from_dir(str(folder), overrides=_WITHOUT_OUTPUT)
+    with dg.DagsterInstance.from_ref(reference) as instance:
+        yield instance
 
 
 def _snapshot_id(result: object) -> str:
@@ -155,7 +190,7 @@ def _seconds(result: object) -> dict[str, float]:
     }
 
 
-def _failure(result: object, settings: Settings) -> UserError | KeyboardInterrupt:
+def _failure(result: object, lead: str) -> UserError | KeyboardInterrupt:
     """The first cause of a failed run as one sentence; Ctrl-C as what it is."""
     from orchestration.failures import INTERRUPTIONS
 
@@ -170,7 +205,7 @@ def _failure(result: object, settings: Settings) -> UserError | KeyboardInterrup
             check = event.event_specific_data
             if not check.passed and check.severity.value == "ERROR":
                 return UserError(
-                    f"Nothing was published: the check {check.check_name} of "
+                    f"{lead}: the check {check.check_name} of "
                     f"{'.'.join(check.asset_key.path)} failed; {story}."
                 )
     for event in result.all_events:
@@ -179,10 +214,8 @@ def _failure(result: object, settings: Settings) -> UserError | KeyboardInterrup
             if error.cls_name == "UserError":
                 return UserError(error.message.split(": ", 1)[-1].strip())
             first_line = error.message.strip().splitlines()[0]
-            return UserError(
-                f"Nothing was published: the step {event.step_key} failed ({first_line}); {story}."
-            )
-    return UserError(f"Nothing was published: the run failed; {story}.")
+            return UserError(f"{lead}: the step {event.step_key} failed ({first_line}); {story}.")
+    return UserError(f"{lead}: the run failed; {story}.")
 
 
 def _first_cause(error: Any) -> Any:

@@ -280,11 +280,42 @@ def _write_mart(connection: duckdb.DuckDBPyConnection, mart: Mart) -> None:
 def _fill_mart(connection: duckdb.DuckDBPyConnection, mart: Mart) -> None:
     """Writes every row of a mart; the table and what it says of itself stay."""
     columns = ", ".join(mart.stored)
+    source = f"select {columns} from marts.{mart.name}"
+    if are_parts_rows(connection, mart):
+        source = _named(mart, f"select * from parts.{mart.name} where {mart.is_row}")
     connection.execute(f"truncate published.{mart.name}")
     connection.execute(
         f"insert into published.{mart.name} ({columns}) "
-        f"select {columns} from marts.{mart.name} order by account_key, period_start"
+        f"select * from ({source}) as every_row order by account_key, period_start"
     )
+
+
+def are_parts_rows(connection: duckdb.DuckDBPyConnection, mart: Mart) -> bool:
+    """Whether each key of a mart has one part in the warehouse, which so is its row: all of them
+    are of one batch."""
+    has_parts = connection.execute(
+        "select count(*) from duckdb_tables() where database_name = current_database() "
+        "and schema_name = 'parts' and table_name = ?",
+        [mart.name],
+    ).fetchone()
+    if has_parts != (1,):
+        return False
+    ((first, last),) = connection.execute(
+        f"select min(batch_id), max(batch_id) from parts.{mart.name}"
+    ).fetchall()
+    return first is not None and first == last
+
+
+def _named(mart: Mart, rows: str) -> str:
+    """SELECT of rows with the columns that are stored: names join the ids that they name."""
+    names = "".join(f", {name.seed}.{name.column}" for name in mart.names)
+    joins = "".join(
+        f" left join reference.{name.seed} as {name.seed}"
+        f" on {name.seed}.{name.name_of.lower()} = sums.{name.name_of.lower()}"
+        for name in mart.names
+    )
+    keys = ", ".join(f"sums.{key}" for key in mart.key_columns)
+    return f"select {keys}{names}, {', '.join(mart.measures)} from ({rows}) as sums{joins}"
 
 
 def _write_table(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
@@ -294,8 +325,20 @@ def _write_table(connection: duckdb.DuckDBPyConnection, schema: str, table: str)
         f"create table published.{table} as select * from {schema}.{table}"
         + (f" order by {order}" if order and schema == "marts" else "")
     )
+    stated = _stated(connection, table) if schema == "reference" else {}
     with _in_published(connection):
-        _comment(connection, table)
+        _comment(connection, table, stated=stated)
+
+
+def _stated(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
+    """What dbt says of a reference table, under "", and of its columns."""
+    where = "where database_name = current_database() and schema_name = 'reference'"
+    rows = connection.execute(
+        f"select '', comment from duckdb_tables() {where} and table_name = $table union all "
+        f"select column_name, comment from duckdb_columns() {where} and table_name = $table",
+        {"table": table},
+    ).fetchall()
+    return {name: comment for name, comment in rows if comment}
 
 
 class _in_published:  # noqa: N801
@@ -312,9 +355,14 @@ class _in_published:  # noqa: N801
         self._connection.execute(f"use {self._home}")
 
 
-def _comment(connection: duckdb.DuckDBPyConnection, table: str, kind: str = "table") -> None:
+def _comment(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    kind: str = "table",
+    stated: dict[str, str] | None = None,
+) -> None:
     columns = [name for (name, *_) in connection.execute(f"describe {table}").fetchall()]
-    connection.execute(";".join(comments(kind, table, columns)) or "select 1")
+    connection.execute(";".join(comments(kind, table, columns, stated)) or "select 1")
 
 
 def _write_snapshots(
@@ -402,8 +450,7 @@ def _bring_mart_forward(
     connection: duckdb.DuckDBPyConnection, mart: Mart, batch_id: int, days: str
 ) -> bool:
     """Whether it was done; not where most of the mart would be written."""
-    keys = ["period_start", *mart.keys]
-    key_columns, measures = ", ".join(keys), ", ".join(mart.measures)
+    key_columns, measures = ", ".join(mart.key_columns), ", ".join(mart.measures)
     columns = ", ".join(mart.stored)
     connection.execute(
         f"create or replace temp table publishing_delta as "
@@ -426,36 +473,32 @@ def _bring_mart_forward(
         )
     if not changed:
         return True
-    same = " and ".join(f"held.{key} is not distinct from delta.{key}" for key in keys)
+    # By keys alone first: the measures are read of the rows that were found, not of all.
     connection.execute(
-        "create or replace temp table publishing_held as "
-        f"select held.rowid as row_id, {', '.join(f'held.{c}' for c in (*keys, *mart.measures))} "
-        f"from published.{mart.name} as held "
-        f"inner join publishing_delta as delta on {same}"
+        "create or replace temp table publishing_held as select held.rowid as row_id "
+        f"from published.{mart.name} as held semi join publishing_delta as delta "
+        f"on {mart.same_key('held', 'delta')}"
     )
+    connection.execute(f"set dynamic_or_filter_threshold = {_MOST_SCATTERED}")
+    connection.execute(
+        f"create or replace temp table publishing_rows as select {key_columns}, {measures} "
+        f"from published.{mart.name} where rowid in (select row_id from publishing_held)"
+    )
+    connection.execute("reset dynamic_or_filter_threshold")
     _delete(connection, mart.name)
-    names = "".join(f", {name.seed}.{name.column}" for name in mart.names)
-    joins = "".join(
-        f" left join reference.{name.seed} as {name.seed}"
-        f" on {name.seed}.{name.name_of.lower()} = sums.{name.name_of.lower()}"
-        for name in mart.names
-    )
-    connection.execute(
-        f"""
-        insert into published.{mart.name} ({columns})
-        select {", ".join(f"sums.{key}" for key in keys)}{names}, {measures}
+    sums = f"""
+        select {key_columns}, {mart.sums()}
         from (
-            select {key_columns}, {mart.sums()}
-            from (
-                select {key_columns}, {measures} from publishing_held
-                union all
-                select {key_columns}, {measures} from publishing_delta
-            ) as held_and_delta
-            group by all
-            having {mart.has_messages}
-        ) as sums{joins}
-        order by sums.account_key, sums.period_start
-        """
+            select {key_columns}, {measures} from publishing_rows
+            union all
+            select {key_columns}, {measures} from publishing_delta
+        ) as held_and_delta
+        group by all
+        having {mart.has_messages}
+    """
+    connection.execute(
+        f"insert into published.{mart.name} ({columns}) "
+        f"select * from ({_named(mart, sums)}) as new_rows order by account_key, period_start"
     )
     return True
 

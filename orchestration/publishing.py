@@ -74,7 +74,7 @@ def publish(
             or not _forward(connection, settings, building, snapshot, current, progress)
         ):
             _anew(connection, settings, building, snapshot, current, progress)
-        _sync(building)
+        sync(building)
     except BaseException as error:
         for part in settings.snapshots_dir.glob(f"{building.name}*"):
             part.unlink(missing_ok=True)
@@ -83,7 +83,7 @@ def publish(
         raise
     finished = building.with_suffix(".duckdb")
     building.rename(finished)
-    _sync(settings.snapshots_dir)
+    sync(settings.snapshots_dir)
     _point(settings.published_path, finished)
     try:
         _drop_old(settings, finished, snapshot.generation, now)
@@ -266,7 +266,8 @@ def _is_free(path: Path) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Waits until the file, or the names in the folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -280,7 +281,7 @@ def _point(name: Path, target: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(os.path.relpath(target, name.parent))
     fresh.replace(name)
-    _sync(name.parent)
+    sync(name.parent)
 
 
 def _drop_old(settings: Settings, current: Path, generation: str, now: datetime) -> None:

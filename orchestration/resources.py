@@ -5,7 +5,6 @@ Paths come from msgmetrics.settings alone. No asset lives here.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata
 
@@ -15,9 +14,8 @@ from packaging.version import Version
 
 from msgmetrics.settings import Settings, settings
 from orchestration import progress
-from orchestration.asset_keys import FACTS
 from orchestration.dbt import PROFILES_DIR, dbt_executable, dbt_project
-from orchestration.runs import drop_old_records, fail_dead_runs, show_life
+from orchestration.runs import fail_dead_runs, show_life
 from orchestration.warehouse import writer_lock
 
 
@@ -40,7 +38,6 @@ class Writer(dg.ConfigurableResource):
             if instance is not None:
                 for dead in fail_dead_runs(instance, here):
                     context.log.info(f"Run {dead} had been killed, and is marked as failed.")
-                drop_old_records(instance, here, FACTS, now=datetime.now(UTC))
             yield self
 
     @property

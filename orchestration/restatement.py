@@ -24,6 +24,8 @@ _BUILD = "build"
 _EVERY_ROW = "every row"
 _EVERY_ROW_JUDGED = "every row judged"
 _PUBLISHED_ANEW = "published anew"
+# Its definition is the batch up to which the published file was written in reading order.
+_IN_ORDER = "published in order"
 # Batches that ask for something: records to take in, days to recompute.
 _ASKING = """
 select batch_id, coalesce(cause, 'load') as cause, from_day, to_day, loaded
@@ -100,6 +102,24 @@ def remember_published(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(
             "delete from facts.marks where relation in (?, ?)", [_EVERY_ROW_JUDGED, _PUBLISHED_ANEW]
         )
+
+
+def is_published_in_order(connection: duckdb.DuckDBPyConnection, batch_id: int) -> bool:
+    """Whether the published file was written in reading order with all batches up to this one."""
+    if not _exists(connection, "facts", "marks"):
+        return False
+    row = connection.execute(
+        "select definition from facts.marks where relation = ?", [_IN_ORDER]
+    ).fetchone()
+    return row == (str(batch_id),)
+
+
+def remember_in_order(connection: duckdb.DuckDBPyConnection, batch_id: int) -> None:
+    """Notes that the published file was written in reading order, with all up to this batch."""
+    connection.execute("delete from facts.marks where relation = ?", [_IN_ORDER])
+    connection.execute(
+        "insert into facts.marks (relation, definition) values (?, ?)", [_IN_ORDER, str(batch_id)]
+    )
 
 
 def _owe(connection: duckdb.DuckDBPyConnection, what: str) -> None:

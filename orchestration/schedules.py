@@ -6,7 +6,7 @@ was sent, however late it is, so a schedule only decides how soon it is seen.
 
 import dagster as dg
 
-from orchestration.jobs import refresh
+from orchestration.jobs import maintenance, refresh
 from orchestration.partitions import landing_day
 
 
@@ -26,13 +26,21 @@ def refresh_schedule() -> dg.RunRequest:
     cron_schedule="40 2 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description=(
-        "A pass a night that also holds every row of every mart against the messages, and writes "
-        "the published file anew: in reading order, without the room that replaced rows took."
-    ),
+    description=("A pass a night that also holds every row of every mart against the messages."),
 )
 def nightly_schedule() -> dg.RunRequest:
     return dg.RunRequest(
         partition_key=landing_day(),
-        run_config={"ops": {"build": {"config": {"every_row": True, "published_anew": True}}}},
+        run_config={"ops": {"build": {"config": {"every_row": True}}}},
     )
+
+
+@dg.schedule(
+    job=maintenance,
+    cron_schedule="5 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Order and room of the files, and what is kept, once a night.",
+)
+def maintenance_schedule() -> dg.RunRequest:
+    return dg.RunRequest()

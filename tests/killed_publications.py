@@ -45,7 +45,7 @@ class Connection:
         return getattr(self._connection, name)
 
 
-def _kill_around(owner: object, name: str, when: str) -> None:
+def kill_around(owner: object, name: str, when: str) -> None:
     plain = getattr(owner, name)
 
     def killing(*arguments: object) -> object:
@@ -66,9 +66,9 @@ def publish(home: Path, point: str) -> int | None:
     if pid == 0:
         step, _, which = point.partition(":")
         if step in ("rename", "replace"):
-            _kill_around(Path, step, which)
+            kill_around(Path, step, which)
         elif step == "fsync":
-            _kill_around(os, step, which)
+            kill_around(os, step, which)
         connection = Connection(
             duckdb.connect(str(home / "warehouse.duckdb")),
             int(which) if step == "execute" else None,

@@ -13,6 +13,8 @@ from random import Random
 
 import duckdb
 import pytest
+import yaml
+from compiled import PROJECT
 from hostile import RecordSet, drawn, side_by_side
 from incremental_warehouse import IncrementalWarehouse
 from published_readers import hold, read_in_a_loop
@@ -29,8 +31,8 @@ from msgmetrics.catalogue import catalogue
 from msgmetrics.changes import changes_between
 from msgmetrics.errors import UserError
 from msgmetrics.exporting import export
-from msgmetrics.published_tables import Mart, marts, tables_as_of
-from msgmetrics.settings import Settings
+from msgmetrics.published_tables import Mart, marts, table_description, tables_as_of
+from msgmetrics.settings import PROJECT_ROOT, Settings
 from orchestration import publishing
 from orchestration.checks.frames import Scope, agreement, bounds_of_metrics
 
@@ -41,7 +43,7 @@ STEPS = (
     ["load", "build"],
     ["load", "days anew", "build"],
     ["nothing"],
-    ["load", "build", "parts put together", "load", "build"],
+    ["parts put together"],
     ["load", "everything anew", "build"],
 )
 BATCHES = sum(steps.count("load") for steps in STEPS)
@@ -196,23 +198,54 @@ def test_no_address_of_an_end_user_is_in_a_published_file(history: History) -> N
                 assert not found or column in ("sender_domain", "recipient_domain"), (table, column)
 
 
-def test_every_table_and_column_that_readers_see_is_described(history: History) -> None:
+def stated_types() -> dict[str, dict[str, str]]:
+    """Types by column of every model and seed that is published, as the yml files state them."""
+    types = {}
+    for file in [*(PROJECT / "models").rglob("*.yml"), PROJECT_ROOT / "seeds" / "_seeds.yml"]:
+        found = yaml.safe_load(file.read_text("utf-8"))
+        for model in found.get("models", []):
+            if model.get("config", {}).get("contract", {}).get("enforced"):
+                columns = model["columns"]
+                types[model["name"]] = {one["name"]: one["data_type"] for one in columns}
+        types |= {seed["name"]: seed["config"]["column_types"] for seed in found.get("seeds", [])}
+    return types
+
+
+def test_every_published_table_keeps_a_contract_to_the_type(history: History) -> None:
+    found: dict[str, dict[str, str]] = {}
     with duckdb.connect(str(history.settings.published_path), read_only=True) as published:
-        undescribed = published.execute(
-            "select table_name from (select table_name, comment from duckdb_tables() where not "
-            "internal union all select view_name, comment from duckdb_views() where not internal) "
-            "where comment is null and (table_name like '%ly%' or table_name like '%s%')"
-        ).fetchall()
-        known = {
-            *("error_codes", "statuses", "channels", "countries", "networks", "sender_types"),
-            *("traffic_types", "metrics", "dimensions", "metric_channels", "time_buckets"),
-        }
-        assert {name for (name,) in undescribed} <= known
-        columns = published.execute(
-            "select table_name, column_name from duckdb_columns() where not internal and comment "
-            "is null and (table_name like '%ly%' or table_name in ('messages', 'accounts'))"
-        ).fetchall()
-        assert columns == []
+        for table, column, kind in published.execute(
+            "select table_name, column_name, data_type from duckdb_columns() where not internal "
+            "and not ends_with(table_name, 'snapshots') and not ends_with(table_name, '_changes') "
+            "order by table_name, column_index"
+        ).fetchall():
+            found.setdefault(table, {})[column] = kind
+    known = stated_types()
+    assert found.keys() == known.keys() - {"drop_reasons", "event_types"}
+    for table, columns in found.items():
+        stated = {name: kind.upper().replace(", ", ",") for name, kind in known[table].items()}
+        assert columns == stated, table
+
+
+def test_every_published_table_and_column_says_what_it_is(history: History) -> None:
+    with duckdb.connect(str(history.settings.published_path), read_only=True) as published:
+        tables = dict(
+            published.execute(
+                "select table_name, comment from duckdb_tables() where not internal union all "
+                "select view_name, comment from duckdb_views() where not internal"
+            ).fetchall()
+        )
+        columns = dict(
+            published.execute(
+                "select table_name || '.' || column_name, comment from duckdb_columns() "
+                "where not internal"
+            ).fetchall()
+        )
+    assert len(tables) > 60
+    assert {name for name, words in {**tables, **columns}.items() if not words} == set()
+    assert tables["daily_by_sender"] == table_description("daily_by_sender", catalogue())
+    assert tables["countries"] == "Countries of ISO 3166-1 by number. One row per country."
+    assert columns["time_buckets.lower_seconds"].startswith("Shortest duration in the bucket")
 
 
 # --- what may go wrong --------------------------------------------------------------------------
@@ -303,7 +336,7 @@ def test_a_full_disk_leaves_the_last_snapshot_and_no_rest(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(publishing, "_sync", full)
+        patch.setattr(publishing, "sync", full)
         with pytest.raises(UserError, match="make room and run again"):
             publish_now(home)
     assert_same(published_rows(home), shown)

@@ -17,7 +17,6 @@ from orchestration.published_rows import published_snapshot
 from orchestration.publishing import publish
 from orchestration.resources import Writer
 from orchestration.restatement import (
-    forget_old_changes,
     owes_published_anew,
     remember_published,
     unfinished,
@@ -61,7 +60,6 @@ def snapshot(context: dg.AssetExecutionContext, writer: Writer) -> dg.Materializ
             progress=lambda done, total: progress.tell("publishing tables", done, total),
         )
         remember_published(connection)
-        forget_old_changes(connection, writer.settings, datetime.now(UTC))
     return dg.MaterializeResult(
         metadata={
             "snapshot": published.snapshot_id,

@@ -120,7 +120,7 @@ def test_schedules_name_the_day_of_landing_and_only_the_nightly_one_compares_eve
         ("refresh_schedule", {}),
         (
             "nightly_schedule",
-            {"ops": {"build": {"config": {"every_row": True, "published_anew": True}}}},
+            {"ops": {"build": {"config": {"every_row": True}}}},
         ),
     ):
         with (

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -226,6 +227,37 @@ def test_ctrl_c_while_a_pass_waits_for_another_is_one_sentence(tmp_path: Path) -
     assert "Traceback" not in said.read_text("utf-8")
 
 
+def test_one_command_makes_a_damaged_published_file_anew_and_maintenance_changes_no_number(
+    home: Home, tmp_path: Path
+) -> None:
+    shutil.copytree(home.path, tmp_path / "home", symlinks=True)
+    damaged = Home(tmp_path / "home")
+
+    def numbers() -> list[tuple]:
+        with duckdb.connect(str(damaged.published), read_only=True) as published:
+            return [
+                *published.execute("from daily_by_country order by all").fetchall(),
+                *published.execute("from messages order by all").fetchall(),
+            ]
+
+    before = numbers()
+    damaged.published.resolve().write_bytes(b"damaged" * 1000)
+    told = damaged.msgmetrics("status")
+    assert told.returncode == 2
+    assert "publish anew with `msgmetrics run`" in " ".join(told.stderr.split())
+    mended = damaged.msgmetrics("run", "--json")
+    assert mended.returncode == 0, mended.stderr
+    assert numbers() == before
+    maintained = damaged.msgmetrics("maintain", "--json", MSGMETRICS_COMPACT_ABOVE="0")
+    assert maintained.returncode == 0, maintained.stderr
+    done = json.loads(maintained.stdout)
+    assert numbers() == before
+    assert done["published_bytes"] <= done["published_bytes_before"]
+    assert done["warehouse_bytes"] <= done["warehouse_bytes_before"]
+    again = json.loads(damaged.msgmetrics("maintain", "--json").stdout)
+    assert again.keys() == {"run_id", "change_rows_dropped", "run_records_dropped"}
+
+
 def test_a_pass_after_a_killed_one_over_the_same_files_changes_only_the_snapshot(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,10 +474,11 @@ def dev(home: Home) -> Iterator[tuple[str, str, int]]:
 def test_dev_shows_the_runs_of_the_command_line(home: Home, dev: tuple[str, str, int]) -> None:
     ui, api, _ = dev
     (repository,) = _ask(ui, _REPOSITORY)["repositoriesOrError"]["nodes"]
-    assert {"refresh", "backfill"} <= {job["name"] for job in repository["jobs"]}
+    assert {"refresh", "backfill", "maintenance"} <= {job["name"] for job in repository["jobs"]}
     assert {s["name"]: s["scheduleState"]["status"] for s in repository["schedules"]} == {
         "refresh_schedule": "RUNNING",
         "nightly_schedule": "RUNNING",
+        "maintenance_schedule": "RUNNING",
     }
     assert {s["name"]: s["sensorState"]["status"] for s in repository["sensors"]} == {
         "landing_sensor": "RUNNING"

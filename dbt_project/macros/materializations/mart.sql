@@ -60,6 +60,11 @@
             select 'nothing has changed'
         {%- endif -%}
     {%- endcall -%}
+    {%- if is_made_anew or existing is none or not existing.is_view -%}
+        {#- Between two such runs neither the parts nor the view over them can come to other types. -#}
+        {{ get_assert_columns_equivalent(mart_of_parts(mart, parts, with_metrics=grain != 'minute')) }}
+    {%- endif -%}
+
     {%- call statement('view') -%}
         {%- if existing is not none and not existing.is_view %}
         drop table {{ this }};
