@@ -58,3 +58,11 @@ def happened(
     """An event of an email, and the email."""
     kind = "engagement event" if means.event_type in _ENGAGEMENT else "delivery event"
     return Reading(kind, [of_email], [event(event_id, of_email.message_id, at, means, url=url)])
+
+
+def came_in(
+    provider: str, own_id: str, recipient: str, request: Request, at: str, sender: str
+) -> Reading:
+    """An email that somebody sent to the account."""
+    of_email = email(provider, own_id, recipient, request, at, "INBOUND", sender=sender)
+    return Reading("inbound message", [of_email])

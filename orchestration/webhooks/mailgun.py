@@ -3,7 +3,7 @@
 One Message-Id stands for all recipients of a batch, so a message is the id and the recipient.
 """
 
-from orchestration.webhooks.emails import ENGAGEMENT_KIND, email, happened
+from orchestration.webhooks.emails import ENGAGEMENT_KIND, came_in, email, happened
 from orchestration.webhooks.reading import (
     Kind,
     Meaning,
@@ -77,7 +77,4 @@ def _inbound(result: Result, request: Request) -> Reading:
     envelope_sender, recipient = required(result, "sender"), required(result, "recipient")
     sender = text(result, "from") or envelope_sender
     own_id = (text(result, "Message-Id") or digest(dict(result))).strip("<>")
-    return Reading(
-        "inbound message",
-        [email(NAME, own_id, recipient, request, at, "INBOUND", sender=sender)],
-    )
+    return came_in(NAME, own_id, recipient, request, at, sender)

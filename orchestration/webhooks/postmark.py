@@ -3,7 +3,7 @@
 One MessageID may stand for several recipients, so a message is the id and the recipient.
 """
 
-from orchestration.webhooks.emails import ENGAGEMENT_KIND, email, happened
+from orchestration.webhooks.emails import ENGAGEMENT_KIND, came_in, email, happened
 from orchestration.webhooks.reading import (
     Kind,
     Reading,
@@ -70,7 +70,4 @@ def _inbound(result: Result, request: Request) -> Reading:
     own_id, sender = required(result, "MessageID"), required(result, "From")
     recipient = required(result, "OriginalRecipient", "To")
     at = request.received_at
-    return Reading(
-        "inbound message",
-        [email(NAME, own_id, recipient, request, at, "INBOUND", sender=sender)],
-    )
+    return came_in(NAME, own_id, recipient, request, at, sender)

@@ -6,7 +6,7 @@ with, which sg_message_id begins with, and the recipient.
 
 import re
 
-from orchestration.webhooks.emails import ENGAGEMENT_KIND, email, happened
+from orchestration.webhooks.emails import ENGAGEMENT_KIND, came_in, email, happened
 from orchestration.webhooks.reading import (
     Kind,
     Meaning,
@@ -68,10 +68,7 @@ def _inbound(result: Result, request: Request) -> Reading:
     own_id = found.group(1) if found else digest(dict(result))
     sender, recipient = required(result, "from"), required(result, "to")
     at = request.received_at
-    return Reading(
-        "inbound message",
-        [email(NAME, own_id, recipient, request, at, "INBOUND", sender=sender)],
-    )
+    return came_in(NAME, own_id, recipient, request, at, sender)
 
 
 def _message_id(result: Result) -> str:
