@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import signal
 import socket
 import statistics
@@ -270,7 +269,6 @@ def _over_http(
 ) -> Figures:
     """So many of locust's users."""
     used = _processor_seconds(server)
-    of_children = _processor_seconds_of_ended_children()
     with tempfile.TemporaryDirectory() as folder:
         questions, times = Path(folder) / "questions.json", Path(folder) / "times.json"
         questions.write_text(json.dumps(asked), "utf-8")
@@ -295,7 +293,7 @@ def _over_http(
         told["failures"],
         told["seconds"],
         _processor_seconds(server) - used,
-        _processor_seconds_of_ended_children() - of_children,
+        told["cpu_seconds"],
     )
 
 
@@ -322,10 +320,6 @@ def _processor_seconds(server: psutil.Process) -> float:
     """What the server and all its workers have used."""
     processes = [server, *server.children(recursive=True)]
     return sum(sum(process.cpu_times()[:2]) for process in processes)
-
-
-def _processor_seconds_of_ended_children() -> float:
-    return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 # ------------------------------------------------------------------------------------ the place

@@ -1,5 +1,6 @@
 """Runs the service under uvicorn. What the service does is assembled in app.py."""
 
+import asyncio
 import socket
 
 import uvicorn
@@ -19,6 +20,8 @@ from msgmetrics.settings import settings
 # who asked is told.
 GRACE_SECONDS = 10
 _QUESTIONS_SECONDS = 8
+# How long the head of a request may take to arrive.
+HEAD_SECONDS = 30
 
 
 def serve(host: str, port: int, workers: int = 1) -> None:
@@ -52,6 +55,33 @@ def serve(host: str, port: int, workers: int = 1) -> None:
 
 class Connection(HttpToolsProtocol):
     """A client's connection: uvicorn's, but for how it ends."""
+
+    _waiting_for_head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._wait_for_head()
+
+    def on_headers_complete(self) -> None:
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        self._stop_waiting()
+        self._waiting_for_head = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting_for_head is not None:
+            self._waiting_for_head.cancel()
+            self._waiting_for_head = None
 
     def send_400_response(self, msg: str) -> None:
         """Tell that what came is no HTTP as other errors are told, and hang up."""

@@ -1,5 +1,6 @@
 """Parts of the service that a request alone does not show."""
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -8,18 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
+import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 from published_by_hand import Installation
 from served import publish_world
 from sqlglot import exp
+from uvicorn.server import ServerState
 
+from endpoint import server
 from endpoint.asking import ask
 from endpoint.cursors import Cursors
 from endpoint.planning.question import QUERY_ROUTE, read_question
 from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import decimal_text, to_json
-from endpoint.server import serve
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
@@ -39,7 +42,29 @@ def test_an_address_that_cannot_be_used_is_one_sentence_for_the_user():
         used = taken.getsockname()[1]
         for host, port in (("127.0.0.1", used), ("127.0.0.1", 99_999), ("no such host", 0)):
             with pytest.raises(UserError, match="choose another"):
-                serve(host, port)
+                server.serve(host, port)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nHalf: "])
+def test_who_never_ends_the_head_of_a_request_is_hung_up_on(monkeypatch, sent):
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.05)
+
+    async def answer():
+        config = uvicorn.Config(lambda: None, factory=True, log_config=None)
+        config.load()
+        state = ServerState()
+        listening = await asyncio.get_running_loop().create_server(
+            lambda: server.Connection(config, state, {}), "127.0.0.1"
+        )
+        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+        writer.write(sent)
+        async with asyncio.timeout(60):
+            told = await reader.read()
+        writer.close()
+        listening.close()
+        return told
+
+    assert asyncio.run(answer()) == b""
 
 
 def test_openapi_documents_every_parameter_and_the_key(installation, client_of):
