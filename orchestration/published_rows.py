@@ -5,7 +5,8 @@ signed changes; so a publication costs what it changes. What the tables are stan
 `msgmetrics/published_tables.py`; which file is written, and when it shows, in `publishing.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,8 @@ _NOT_PUBLISHED = ("drop_reasons", "event_types")
 _FACTS = {"messages": "fct_messages", "url_clicks": "fct_url_clicks"}
 # So many scattered rows DuckDB finds by their positions; of more it reads all between.
 _MOST_SCATTERED = 20_000
+# Rows that DuckDB reads together.
+_VECTOR = 2048
 # A mart of which more than this share is new is written whole: no slower, and in reading order.
 _SHARE_WRITTEN_WHOLE = 0.5
 
@@ -67,6 +70,19 @@ _SNAPSHOT_COLUMNS = """
     files_loaded bigint, files_unreadable bigint, events_waiting bigint, definition varchar,
     generation varchar
 """
+_SNAPSHOT_DESCRIPTIONS = {
+    "stale": "Whether the newest message was older than MSGMETRICS_STALE_AFTER.",
+    "checks_passed": "Checks that passed before it was published.",
+    "checks_warned": "Checks that warned.",
+    "messages": "Messages that it holds.",
+    "records_loaded": "Records taken in so far, repeats included.",
+    "records_quarantined": "Refused records that wait to be mended.",
+    "files_loaded": "Files taken in so far.",
+    "files_unreadable": "Files that could not be read and wait to be mended.",
+    "events_waiting": "Events whose message is not known.",
+    "definition": "Fingerprint of the models and reference data that made it.",
+    "generation": "The first snapshot from which changes alone lead to it.",
+}
 
 
 def describe(
@@ -236,7 +252,7 @@ def write(
     for table in ("snapshots", "earlier_snapshots"):
         connection.execute(f"create table published.{table} ({_SNAPSHOT_COLUMNS})")
         with _in_published(connection):
-            _comment(connection, table)
+            _comment(connection, table, stated=_SNAPSHOT_DESCRIPTIONS)
     with _in_published(connection):
         for table, select in VIEWS.items():
             connection.execute(f"create view {table} as {select}")
@@ -479,12 +495,11 @@ def _bring_mart_forward(
         f"from published.{mart.name} as held semi join publishing_delta as delta "
         f"on {mart.same_key('held', 'delta')}"
     )
-    connection.execute(f"set dynamic_or_filter_threshold = {_MOST_SCATTERED}")
-    connection.execute(
-        f"create or replace temp table publishing_rows as select {key_columns}, {measures} "
-        f"from published.{mart.name} where rowid in (select row_id from publishing_held)"
-    )
-    connection.execute("reset dynamic_or_filter_threshold")
+    with found_by_position(connection, "publishing_held", f"published.{mart.name}"):
+        connection.execute(
+            f"create or replace temp table publishing_rows as select {key_columns}, {measures} "
+            f"from published.{mart.name} where rowid in (select row_id from publishing_held)"
+        )
     _delete(connection, mart.name)
     sums = f"""
         select {key_columns}, {mart.sums()}
@@ -501,6 +516,23 @@ def _bring_mart_forward(
         f"select * from ({_named(mart, sums)}) as new_rows order by account_key, period_start"
     )
     return True
+
+
+@contextmanager
+def found_by_position(
+    connection: duckdb.DuckDBPyConnection, places: str, table: str
+) -> Iterator[None]:
+    """For a statement that reads rows of a table by the positions (row_id) in another: where these
+    leave vectors of it unread, DuckDB is let list them, which in any other statement costs more."""
+    ((found, held),) = connection.execute(
+        f"select (select count(*) from {places}), (select count(*) from {table})"
+    ).fetchall()
+    if found * _VECTOR < held and found <= _MOST_SCATTERED:
+        connection.execute(f"set dynamic_or_filter_threshold = {_MOST_SCATTERED}")
+    try:
+        yield
+    finally:
+        connection.execute("reset dynamic_or_filter_threshold")
 
 
 def _bring_rows_forward(connection: duckdb.DuckDBPyConnection, table: str, batch_id: int) -> None:

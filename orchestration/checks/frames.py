@@ -14,7 +14,7 @@ import pandas as pd
 
 from msgmetrics.catalogue import Catalogue, Metric, catalogue
 from msgmetrics.published_tables import VIEWS, Mart, marts
-from orchestration.published_rows import are_parts_rows
+from orchestration.published_rows import are_parts_rows, found_by_position
 
 # So many rows tell what is wrong; more would not be read.
 _SHOWN = 20
@@ -93,7 +93,7 @@ def rows_of_mart(connection: duckdb.DuckDBPyConnection, name: str, scope: Scope)
 
 
 def _touched_rows(connection: duckdb.DuckDBPyConnection, mart: Mart, after: int) -> str:
-    """SQL of the rows of which a part came after a batch.
+    """SQL of the rows of which a part came after a batch: they are summed once, and kept meanwhile.
 
     Found by their keys alone first: of all parts that are held only those narrow columns are read.
     """
@@ -102,24 +102,31 @@ def _touched_rows(connection: duckdb.DuckDBPyConnection, mart: Mart, after: int)
         f"create or replace temp table touched_keys as "
         f"select distinct {keys} from {parts} where batch_id > {after}"
     )
-    places = f"places_of_{mart.name}"
     connection.execute(
-        f"create or replace temp table {places} as select held.rowid as row_id "
+        f"create or replace temp table touched_places as select held.rowid as row_id "
         f"from {parts} as held semi join touched_keys as touched on "
         f"{mart.same_key('held', 'touched')} where held.batch_id <= {after}"
     )
     measures = ", ".join(mart.measures)
-    return f"""
+    with found_by_position(connection, "touched_places", parts):
+        connection.execute(
+            f"create or replace temp table touched_parts as select {keys}, {measures} "
+            f"from {parts} where rowid in (select row_id from touched_places)"
+        )
+    connection.execute(
+        f"""
+        create or replace temp table touched_rows as
         select {keys}, {mart.sums()}
         from (
             select {keys}, {measures} from {parts} where batch_id > {after}
             union all
-            select {keys}, {measures} from {parts}
-            where rowid in (select row_id from {places})
+            select {keys}, {measures} from touched_parts
         ) as parts_of_touched
         group by all
         having {mart.has_messages}
-    """
+        """
+    )
+    return "select * from touched_rows"
 
 
 def _is_made_anew(connection: duckdb.DuckDBPyConnection, mart: str, after: int) -> bool:
