@@ -122,7 +122,7 @@ select * replace (
     sent_at - interval {days} day as sent_at,
     interaction_id || '-{copy}' as interaction_id,
     md5_number_lower(md5(message_id || {copy})) as message_hash,
-    md5_number_upper(md5(message_id || {copy})) as message_hash_rest
+    md5_number_lower('.' || md5(message_id || {copy})) as message_hash_rest
 )
 from raw.messages where {is_original};
 
@@ -132,9 +132,9 @@ select * replace (
     md5(message_id || {copy}) as message_id,
     occurred_at - interval {days} day as occurred_at,
     md5_number_lower(md5(event_id || {copy})) as event_hash,
-    md5_number_upper(md5(event_id || {copy})) as event_hash_rest,
+    md5_number_lower('.' || md5(event_id || {copy})) as event_hash_rest,
     md5_number_lower(md5(message_id || {copy})) as message_hash,
-    md5_number_upper(md5(message_id || {copy})) as message_hash_rest
+    md5_number_lower('.' || md5(message_id || {copy})) as message_hash_rest
 )
 from raw.events where {is_original};
 
