@@ -35,6 +35,7 @@ from msgmetrics.published_tables import Mart, marts, table_description, tables_a
 from msgmetrics.settings import PROJECT_ROOT, Settings
 from orchestration import publishing
 from orchestration.checks.frames import Scope, agreement, bounds_of_metrics
+from orchestration.maintenance import restore_order
 
 SETS = 40
 # What is done before each publication; the random part is what the batches hold.
@@ -325,6 +326,19 @@ def test_a_file_made_anew_still_leads_to_earlier_snapshots(
     assert_same(published_rows(home), warehouse_rows(home))
     then = {name: expected[name] for name in tables_as_of("0")}
     assert_same(rows_as_of(home, first), then)
+
+
+def test_maintenance_writes_in_order_what_was_brought_forward_once(home: Settings) -> None:
+    before = published_rows(home)
+    with duckdb.connect(str(home.warehouse_path)) as connection:
+        room = restore_order(connection, home, datetime.now(UTC))
+        assert room is not None and room.after <= room.before
+        assert restore_order(connection, home, datetime.now(UTC)) is None
+    assert_same(published_rows(home), before)
+    with duckdb.connect(str(home.published_path), read_only=True) as published:
+        for mart in ("hourly_by_sender", "daily_by_country"):
+            keys = published.execute(f"select account_key, period_start from {mart}").fetchall()
+            assert keys == sorted(keys)
 
 
 def test_a_full_disk_leaves_the_last_snapshot_and_no_rest(

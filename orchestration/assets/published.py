@@ -18,6 +18,7 @@ from orchestration.publishing import publish
 from orchestration.resources import Writer
 from orchestration.restatement import (
     owes_published_anew,
+    remember_in_order,
     remember_published,
     unfinished,
 )
@@ -50,16 +51,19 @@ def snapshot(context: dg.AssetExecutionContext, writer: Writer) -> dg.Materializ
         else:  # the marts are those that were published last, and so are the checks
             last = published_snapshot(connection, writer.settings)
             passed, warned = last["checks_passed"], last["checks_warned"]
+        is_anew = owes_published_anew(connection)
         published = publish(
             connection,
             writer.settings,
             now=datetime.now(UTC),
             checks_passed=passed,
             checks_warned=warned,
-            anew=owes_published_anew(connection),
+            anew=is_anew,
             progress=lambda done, total: progress.tell("publishing tables", done, total),
         )
         remember_published(connection)
+        if is_anew or published.generation == published.snapshot_id:
+            remember_in_order(connection, published.batch_id)
     return dg.MaterializeResult(
         metadata={
             "snapshot": published.snapshot_id,

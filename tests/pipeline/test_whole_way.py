@@ -252,7 +252,7 @@ def test_one_command_makes_a_damaged_published_file_anew_and_maintenance_changes
     assert maintained.returncode == 0, maintained.stderr
     done = json.loads(maintained.stdout)
     assert numbers() == before
-    assert done["published_bytes"] <= done["published_bytes_before"]
+    assert "published_bytes" not in done, "it was written in order just now"
     assert done["warehouse_bytes"] <= done["warehouse_bytes_before"]
     again = json.loads(damaged.msgmetrics("maintain", "--json").stdout)
     assert again.keys() == {"run_id", "change_rows_dropped", "run_records_dropped"}
