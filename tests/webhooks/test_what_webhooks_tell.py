@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 from archives import request, samples, spread, told, write
+from compiled import compiled_project
 
 from orchestration.webhooks.providers import PROVIDERS
 from orchestration.webhooks.requests import outcomes, source_of
@@ -363,3 +364,13 @@ def test_half_a_character_within_a_notification_of_sns_spoils_it_neither() -> No
     cut = sample["body"]["Message"][:-1] + ', "subject": "cut \\ud83d"}'
     (outcome,) = read("amazon_ses", {**sample["body"], "Message": cut})
     assert outcome.reading == read("amazon_ses", sample["body"])[0].reading
+
+
+def test_a_message_that_webhooks_of_two_accounts_tell_of_is_reported(archive) -> None:
+    for account, done_at in (("b", "2026-05-05T10:00:00Z"), ("a", "2026-05-05T11:00:00Z")):
+        line = request(delivery(messageId="1", doneAt=done_at))
+        write(archive.landing, f"infobip/account={account}/x.jsonl", [line])
+    archive.stage()
+    check = compiled_project().data_tests["assert_a_message_stays_with_its_account"]
+    (contested,) = archive.rows(check)
+    assert contested["message_id"] == "infobip:message:1"
