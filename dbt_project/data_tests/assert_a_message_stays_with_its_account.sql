@@ -1,5 +1,6 @@
 -- A message changes its account by a correction alone: a version that says when it was made, later
--- than every record of another account. Otherwise two systems may be using one id.
+-- than every record of another account. Otherwise two systems may be using one id. What a webhook
+-- tells has the time of what it tells of, and corrects nothing.
 {{ config(severity='warn', meta={'dagster': {'ref': {'name': 'stg_messages'}}}) }}
 -- depends_on: {{ ref('stg_messages') }}, {{ ref('touched_message_records') }}
 {%- set records = source('raw', 'messages') if everything_is_touched() else ref('touched_message_records') %}
@@ -19,7 +20,7 @@ claims as (
     select
         message_id,
         account_key,
-        max(updated_at) as corrected_at,
+        max(updated_at) filter (where {{ source_rank() }} = {{ canonical_rank() }}) as corrected_at,
         max(coalesce(updated_at, sent_at)) as claimed_at
     from {{ records }}
     where message_id in (select message_id from contested)

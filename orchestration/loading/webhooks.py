@@ -79,6 +79,8 @@ def check_file(path: Path, name: str, format_: str, connection: duckdb.DuckDBPyC
         columns = dict(readers.parquet_columns(connection, path))
         if "body" not in columns:
             raise UnreadableFileError("has no column body")
+        if "file_row_number" in map(str.lower, columns):  # DuckDB's own name for rows
+            raise UnreadableFileError("has a column file_row_number: call it otherwise")
         _parquet_query(columns)
     else:
         for _ in text_lines(path):
@@ -103,7 +105,8 @@ def _parquet_query(columns: dict[str, str]) -> str:
     type_ = columns.get("received_at")
     received_at = "null"
     if type_ == "TIMESTAMP WITH TIME ZONE":
-        received_at = "strftime(received_at::timestamp, '%Y-%m-%dT%H:%M:%S.%fZ')"
+        # a cursor has the machine's time zone, not that of its connection
+        received_at = "strftime(received_at at time zone 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
     elif type_ is not None:
         received_at = "received_at::varchar"
     is_text = columns["body"] in ("VARCHAR", "JSON")

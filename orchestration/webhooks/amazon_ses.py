@@ -6,8 +6,6 @@ click of a message to several does not say whose it was: it counts for the first
 
 from typing import Any
 
-import orjson
-
 from orchestration.webhooks.emails import ENGAGEMENT_KIND, email, happened, mailbox
 from orchestration.webhooks.reading import (
     Kind,
@@ -17,6 +15,7 @@ from orchestration.webhooks.reading import (
     Request,
     Result,
     digest,
+    document,
     identity,
     link,
     meaning,
@@ -63,15 +62,12 @@ def read(result: Result, request: Request) -> Reading:
         message = required(result, "Message")
         if message.startswith("Successfully validated SNS topic"):
             return Reading("SNS subscription")
-        return _notified(_json(message), request)
+        return _notified(_unpacked(message), request)
     return _notified(result, request)
 
 
-def _json(message: str) -> Result:
-    try:
-        parsed = orjson.loads(message)
-    except ValueError:
-        parsed = None
+def _unpacked(message: str) -> Result:
+    parsed = document(message)
     if not isinstance(parsed, dict):
         raise RefusedError("its Message is no JSON object")
     return parsed

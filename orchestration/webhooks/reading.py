@@ -5,6 +5,7 @@ answered here once. What a field means is the provider's module's affair.
 """
 
 import csv
+import json
 import re
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache, lru_cache
 from hashlib import blake2b
+from math import isinf
 from typing import Any, NamedTuple
 
 import orjson
@@ -143,6 +145,38 @@ def country_ids() -> Mapping[str, str]:
         return {row["alpha_2"]: row["country_id"] for row in csv.DictReader(file)}
 
 
+# --- JSON ------------------------------------------------------------------------------------
+
+
+def document(text: str) -> Any:
+    """What a JSON text says. Raises RefusedError where it is none.
+
+    Half of a character, as texts end that were cut, becomes a question mark, and a number that no
+    float holds becomes a text.
+    """
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        pass
+    try:
+        parsed = json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_finite)
+        spelled = json.dumps(parsed, ensure_ascii=False)
+        return orjson.loads(spelled.encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        raise RefusedError("it is not valid JSON") from None
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(digits: str) -> int | float | str:
+    number = float(digits)
+    if isinf(number):
+        return digits
+    return number if set(digits) & set(".eE") else int(digits)
+
+
 # --- values ----------------------------------------------------------------------------------
 
 
@@ -240,6 +274,8 @@ def _cents(price: str, currency: str, times: int) -> tuple[str | None, str | Non
 def count(value: object) -> str | None:
     """Into how many parts a message was split; None where that is no number from 1 on."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 6:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 32767:
         return str(value)

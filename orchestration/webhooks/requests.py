@@ -18,7 +18,7 @@ import orjson
 
 from orchestration.loading.records import streams
 from orchestration.webhooks.providers import PROVIDERS
-from orchestration.webhooks.reading import Reading, RefusedError, Request, moment
+from orchestration.webhooks.reading import Reading, RefusedError, Request, document, moment
 
 _PARTITION = re.compile(r"(account|channel|dt|date|hr|hour)=(.+)")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -70,8 +70,14 @@ def source_of(path: str) -> Source:
     said: dict[str, str] = {}
     for folder in folders:
         found = _PARTITION.fullmatch(folder)
-        if found:
-            said[found.group(1)] = unquote(found.group(2))
+        if found is None or (found.group(1) == "account" and "account" in said):
+            continue  # what lies below an account's folder is that account's
+        try:
+            said[found.group(1)] = unquote(found.group(2), errors="strict")
+        except UnicodeDecodeError:  # spelled with question marks two accounts would be one
+            raise StrayFileError(
+                f"lies in a folder {found.group(1)}=... whose percent signs spell no UTF-8"
+            ) from None
     if "account" not in said:
         raise StrayFileError(
             f"lies in no folder account=<account_key>: put it into webhooks/{provider}/account=..."
@@ -111,19 +117,32 @@ def outcomes(line: str, source: Source) -> Iterator[Outcome]:
     for result in results:
         reading, reason = _read(source.provider, result, request)
         if reading is not None:
-            yield Outcome(received_at, orjson.dumps(result).decode(), reading)
+            yield Outcome(received_at, _spelled(result, line), reading)
         elif len(results) == 1:
             yield Outcome(received_at, line, reason=reason)
         else:
             alone = {"received_at": received_at, "body": [result]}
-            yield Outcome(received_at, orjson.dumps(alone).decode(), reason=reason)
+            yield Outcome(received_at, _spelled(alone, line), reason=reason)
     if not results:
-        yield Outcome(received_at, orjson.dumps(body).decode(), Reading("empty request"))
+        yield Outcome(received_at, _spelled(body, line), Reading("empty request"))
+
+
+def _spelled(value: Any, line: str) -> str:
+    """JSON; of what is nested deeper than can be written, which is less than can be read, the line
+    that holds it."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        pass
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        return line
 
 
 def _request(line: str, source: Source) -> tuple[str, Any]:
     """(when it was received, what was posted)."""
-    request = _json(line)
+    request = document(line)
     if isinstance(request, dict) and "body" in request and not _is_bare(request):
         received_at = moment(request.get("received_at"), "received_at") or source.received_at
         body = request["body"]
@@ -140,31 +159,15 @@ def _request(line: str, source: Source) -> tuple[str, Any]:
 
 def _is_bare(request: dict[str, Any]) -> bool:
     """Whether an object with a member `body` is itself what was posted."""
-    return "received_at" not in request and not isinstance(request["body"], dict | list)
-
-
-def _json(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except ValueError:
-        pass
-    try:
-        # JSON may hold half of a character, as texts end that were cut: it becomes a question mark.
-        spelled = json.dumps(json.loads(text, parse_constant=_no_number), ensure_ascii=False)
-        return orjson.loads(spelled.encode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        raise RefusedError("it is not valid JSON") from None
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    is_alone = len(request) == 1
+    return not (is_alone or "received_at" in request or isinstance(request["body"], dict | list))
 
 
 def _posted(body: str) -> Any:
     """A body that was kept as text: JSON, or a form post as it was encoded."""
     start = body.lstrip()[:1]
     if start in ("{", "["):
-        return _json(body)
+        return document(body)
     if start == "<":
         raise RefusedError("its body is XML: have JSON sent")
     fields = dict(parse_qsl(body, keep_blank_values=True)) if "=" in body else {}
@@ -177,12 +180,11 @@ def _results(body: Any, listed: str | None) -> list[Any]:
     """The results of a body, or of each body of a list."""
     results: list[Any] = []
     for one in body if isinstance(body, list) else [body]:
-        if listed is None or not isinstance(one, dict) or listed not in one:
-            results.append(one)
-        elif isinstance(one[listed], list):
-            results += one[listed]
+        inner = one.get(listed) if listed and isinstance(one, dict) else None
+        if isinstance(inner, list):
+            results += inner
         else:
-            raise RefusedError(f"{listed} is no list")
+            results.append(one)
     return results
 
 

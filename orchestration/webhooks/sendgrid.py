@@ -48,7 +48,8 @@ def read(result: Result, request: Request) -> Reading:
     if means.code:
         return Reading(means.code)
     if means.event_type == "BOUNCED":
-        means = meaning(NAME, "bounce", (text(result, "type") or "bounce").lower())
+        # named by its type, or, as some write it, by the event itself: a block is a soft one
+        means = meaning(NAME, "bounce", (text(result, "type") or name).lower())
     elif means.event_type == "DROPPED":
         means = _drop(result)
     at = moment(result.get("timestamp"), "timestamp") or request.received_at

@@ -333,3 +333,74 @@ def test_a_result_too_far_ahead_is_taken_in_when_it_no_longer_is(archive) -> Non
     later = archive.load(now=NOW + timedelta(days=1, seconds=1))
     assert later.streams["webhooks"].requeued == 1
     assert len(archive.rows("from raw.messages")) == 1
+
+
+@pytest.mark.parametrize("levels", [300, 1000])
+def test_results_nested_deeper_than_can_be_written_are_taken_in_and_spoil_no_other(
+    archive, levels: int
+) -> None:
+    deep = "[" * levels + "]" * levels
+    results = (
+        f'{json.dumps(STATUS)[:-1]},"deep":{deep}}}',
+        f'{{"MessageSid":"SM2","deep":{deep}}}',
+        json.dumps({**STATUS, "MessageSid": "SM3"}),
+        f'{{"CallSid":"CA1","deep":{deep}}}',
+    )
+    line = f'{{"received_at":"2026-05-05T10:00:00Z","body":[{",".join(results)}]}}\n'
+    write(archive.landing, "twilio/account=a/x.jsonl", [line])
+    report = archive.load().streams["webhooks"]
+    assert (report.loaded, report.set_aside, report.quarantined) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 400, "9" * 5000])
+def test_a_number_that_no_float_holds_spoils_nothing(archive, number: str) -> None:
+    line = request([{**STATUS, "Odd": "ODD"}, {**STATUS, "MessageSid": "2"}])
+    write(archive.landing, "twilio/account=a/x.jsonl", [line.replace('"ODD"', number)])
+    assert archive.load().streams["webhooks"].loaded == 2
+
+
+def test_a_list_of_results_that_is_none_spoils_no_other_body(archive) -> None:
+    click = {"notificationType": "CLICKED", "messageId": "m", "url": "u", "results": None}
+    body = [click, {"results": 7}, {"results": [{**click, "messageId": "n"}]}]
+    write(archive.landing, "infobip/account=a/x.jsonl", [request(body)])
+    report = archive.load().streams["webhooks"]
+    assert (report.loaded, report.quarantined) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("folder", "account"),
+    [("account=a/account=b", "a"), ("account=%E9", None), ("account=%C3%A9", "é")],
+)
+def test_a_file_is_of_the_account_whose_folder_it_lies_in(archive, folder, account) -> None:
+    write(archive.landing, f"twilio/{folder}/x.jsonl", [request(STATUS)])
+    archive.load()
+    keys = [row["account_key"] for row in archive.rows("from raw.messages")]
+    assert keys == ([account] if account else [])
+    if account is None:
+        (entry,) = archive.rows("from raw.quarantine")
+        assert entry["reason"].endswith("whose percent signs spell no UTF-8")
+
+
+def test_a_text_as_body_needs_no_received_at_where_the_folder_says(archive) -> None:
+    lines = [json.dumps({"body": body}) for body in ("MessageSid=1&MessageStatus=sent", STATUS)]
+    write(archive.landing, "twilio/account=a/dt=2026-05-05/x.jsonl", "\n".join(lines))
+    assert archive.load().streams["webhooks"].loaded == 2
+
+
+def test_a_time_of_parquet_is_the_same_wherever_the_machine_stands(archive, monkeypatch) -> None:
+    path = archive.landing / "webhooks/twilio/account=a/x.parquet"
+    path.parent.mkdir(parents=True)
+    at = pa.array([datetime(2026, 5, 5, 10, tzinfo=UTC)], pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"received_at": at, "body": [json.dumps(STATUS)]}), path)
+    archive.connection.execute("set global timezone = 'America/New_York'")
+    archive.load()
+    (message,) = archive.rows("from raw.messages")
+    assert message["sent_at"] == datetime(2026, 5, 5, 10)
+
+
+def test_a_parquet_file_with_the_name_of_row_numbers_spoils_no_other(archive) -> None:
+    write(archive.landing, "twilio/account=a/x.jsonl", [request(STATUS)])
+    table = pa.table({"received_at": [1777975200], "body": ["{}"], "File_Row_Number": [1]})
+    pq.write_table(table, archive.landing / "webhooks/twilio/account=a/y.parquet")
+    report = archive.load().streams["webhooks"]
+    assert (report.loaded, report.unreadable_files) == (1, 1)

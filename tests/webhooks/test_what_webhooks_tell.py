@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 from archives import request, samples, spread, told, write
+from compiled import compiled_project
 
 from orchestration.webhooks.providers import PROVIDERS
 from orchestration.webhooks.requests import outcomes, source_of
@@ -344,3 +345,32 @@ def test_no_id_that_is_published_holds_an_address(archive) -> None:
     assert len(addresses) > 5
     published = json.dumps(archive.marts(), default=str)
     assert not [address for address in addresses if address in published]
+
+
+def test_a_block_is_a_soft_bounce_however_it_is_named() -> None:
+    named = [{**SENDGRID, "event": "blocked"}, {**SENDGRID, "event": "bounce", "type": "blocked"}]
+    for outcome in read("sendgrid", named):
+        assert [event.bounce_type for event in outcome.reading.events] == ["SOFT"]
+
+
+def test_a_count_of_parts_may_be_spelled_as_a_float() -> None:
+    (outcome,) = read("infobip", delivery(messageCount=2.0))
+    (message,) = outcome.reading.messages
+    assert (message.segments, message.cost_cents) == ("2", "2")
+
+
+def test_half_a_character_within_a_notification_of_sns_spoils_it_neither() -> None:
+    (sample,) = [s for s in samples("amazon_ses") if s["about"] == "delivery"]
+    cut = sample["body"]["Message"][:-1] + ', "subject": "cut \\ud83d"}'
+    (outcome,) = read("amazon_ses", {**sample["body"], "Message": cut})
+    assert outcome.reading == read("amazon_ses", sample["body"])[0].reading
+
+
+def test_a_message_that_webhooks_of_two_accounts_tell_of_is_reported(archive) -> None:
+    for account, done_at in (("b", "2026-05-05T10:00:00Z"), ("a", "2026-05-05T11:00:00Z")):
+        line = request(delivery(messageId="1", doneAt=done_at))
+        write(archive.landing, f"infobip/account={account}/x.jsonl", [line])
+    archive.stage()
+    check = compiled_project().data_tests["assert_a_message_stays_with_its_account"]
+    (contested,) = archive.rows(check)
+    assert contested["message_id"] == "infobip:message:1"
