@@ -82,8 +82,8 @@ class KeyStore:
         known = is_known(account_key) if callable(is_known) else account_key in is_known
         if not known:
             raise UserError(
-                f"Account {account_key!r} is not known; "
-                "load its record with `msgmetrics run` first, or correct the name."
+                f"Account {account_key!r} is not known: no message of it is loaded yet, and no "
+                "record in accounts/ of the landing zone; load either, or correct the name."
             )
         text = KEY_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
         with self._open() as database:

@@ -47,7 +47,13 @@ def snapshot(context: dg.AssetExecutionContext, writer: Writer) -> dg.Materializ
     with explained(context, writer.settings), warehouse(writer.settings) as connection:
         is_new = bool(unfinished(connection, writer.settings))
         if is_new:
-            passed, warned = _checks_of_this_run(context)
+            passed, warnings = _checks_of_this_run(context)
+            warned = len(warnings)
+            if warnings:
+                progress.remark(
+                    f"Checks that warn: {', '.join(warnings)}. `msgmetrics dev` shows the rows "
+                    f"that they name, with run {context.run_id}."
+                )
         else:  # the marts are those that were published last, and so are the checks
             last = published_snapshot(connection, writer.settings)
             passed, warned = last["checks_passed"], last["checks_warned"]
@@ -78,8 +84,8 @@ def snapshot(context: dg.AssetExecutionContext, writer: Writer) -> dg.Materializ
     )
 
 
-def _checks_of_this_run(context: dg.AssetExecutionContext) -> tuple[int, int]:
-    """How many checks of this run passed, and how many failed only as warnings.
+def _checks_of_this_run(context: dg.AssetExecutionContext) -> tuple[int, list[str]]:
+    """How many checks of this run passed, and the names of those that failed as warnings.
 
     Raises UserError where the last gate is not among them.
     """
@@ -95,4 +101,4 @@ def _checks_of_this_run(context: dg.AssetExecutionContext) -> tuple[int, int]:
             "materialise the marts together with the snapshot."
         )
     passed = sum(evaluation.passed for evaluation in evaluations)
-    return passed, len(evaluations) - passed
+    return passed, sorted(e.check_name for e in evaluations if not e.passed)

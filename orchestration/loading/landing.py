@@ -24,6 +24,8 @@ ENDINGS = {
     ".csv": ("csv", None),
     ".csv.gz": ("csv", "gzip"),
 }
+# Files under way, and marks beside files.
+_NO_DATA = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".crc", ".md5", ".done", "~")
 _CHUNK = 1 << 20
 
 
@@ -62,12 +64,14 @@ class Listing:
 
     unlisted: what is wrong with each folder whose files could not be listed, in words.
     misspelled: folders that are not read, by the name that theirs is nearly.
+    unread: names of files that may be meant, but have another ending than those that are read.
     """
 
     files: tuple[LandingFile, ...]
     left_alone: int
     unlisted: tuple[str, ...] = ()
     misspelled: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 def state_of(path: Path) -> FileState:
@@ -91,6 +95,7 @@ def list_landing(landing: Path) -> Listing:
     files: list[LandingFile] = []
     left_alone = 0
     unlisted: list[str] = []
+    unread: list[str] = []
     for stream in records.folders():
         for folder, below, names in _walk(landing / stream, unlisted):
             left_alone += sum(_is_hidden(name) for name in below)
@@ -99,9 +104,11 @@ def list_landing(landing: Path) -> Listing:
                 found = _landing_file(landing, stream, Path(folder) / name)
                 if found is None:
                     left_alone += 1
+                    if _has_another_ending(name, stream):
+                        unread.append(str((Path(folder) / name).relative_to(landing)))
                 else:
                     files.append(found)
-    return Listing(tuple(files), left_alone, tuple(unlisted), _misspelled(landing))
+    return Listing(tuple(files), left_alone, tuple(unlisted), _misspelled(landing), tuple(unread))
 
 
 def _misspelled(landing: Path) -> dict[str, str]:
@@ -136,13 +143,29 @@ def _is_hidden(name: str) -> bool:
     return name.startswith((".", "_"))
 
 
+def _has_another_ending(name: str, stream: str) -> bool:
+    """Whether a file is not read for its name, which does not say that it is no data either."""
+    if _is_hidden(name) or name.lower().endswith(_NO_DATA):
+        return False
+    return not name.endswith(endings_of(stream))
+
+
+def endings_of(stream: str) -> tuple[str, ...]:
+    """The endings of files that are read as records of this stream."""
+    return tuple(
+        ending
+        for ending, (format_, _) in ENDINGS.items()
+        # no cell of a CSV file holds what was posted
+        if not (stream == records.WEBHOOKS and format_ == "csv")
+    )
+
+
 def _landing_file(landing: Path, stream: str, path: Path) -> LandingFile | None:
     if _is_hidden(path.name):
         return None
-    for ending, (format_, compression) in ENDINGS.items():
+    for ending in endings_of(stream):
         if path.name.endswith(ending):
-            if stream == records.WEBHOOKS and format_ == "csv":  # no cell holds what was posted
-                return None
+            format_, compression = ENDINGS[ending]
             try:
                 if not path.is_file():  # a link to nowhere, or a pipe, which could keep us waiting
                     return None

@@ -21,6 +21,7 @@ from orchestration.loading import readers, webhooks
 from orchestration.loading.arrived import insert_refused, insert_valid, rules
 from orchestration.loading.closing import settle_files
 from orchestration.loading.landing import (
+    ENDINGS,
     ChangedWhileReadError,
     LandingFile,
     Listing,
@@ -148,6 +149,12 @@ class Loader:
             f"be {meant}, call it so."
             for name, meant in listing.misspelled.items()
         )
+        if listing.unread:
+            report.remarks.append(
+                f"{len(listing.unread):,} files in the landing zone are not read for the endings "
+                f"of their names, as {listing.unread[0]}: read are {', '.join(ENDINGS)}, of "
+                f"{WEBHOOKS}/ but for CSV."
+            )
         try:
             new = self._new_files(listing.files, report, rehash=rehash)
             done, total = 0, sum(file.state.size for file, _ in new)

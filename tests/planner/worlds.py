@@ -33,7 +33,7 @@ from reference.records import (
 from small_warehouse import load
 
 from endpoint.planning.planner import Table, read_tables
-from orchestration.warehouse import create_raw_tables
+from orchestration.warehouse import HASHED_IDS, create_raw_tables, hash_ids
 
 CHANNELS = (*["SMS", "EMAIL"] * 4, "WHATSAPP", "RCS", "FB", "MMS", "NL", "TELEGRAM")
 SENDERS = ("Shop", "o'Neil; drop table messages; --", "Zebra", "\U0001f600", "\uffee", "a\0b")
@@ -81,6 +81,8 @@ def build_world(seed: int, messages: int) -> World:
     _load(connection, "messages", sent)
     _load(connection, "events", happened)
     _load(connection, "accounts", owners)
+    for stream in HASHED_IDS:
+        hash_ids(connection, stream)
     streams = {"messages": sent, "events": happened, "accounts": owners}
     return _built(f"world {seed}", connection, streams, LOAD_TIME, since, since + length)
 
