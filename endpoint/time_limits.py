@@ -52,6 +52,7 @@ class TimeLimits:
         threading.Thread(target=self._look, name="time-limits", daemon=True).start()
 
     def close(self) -> None:
+        """Look no longer than until what runs has ended."""
         self._over.set()
 
     def stop(self) -> None:
@@ -84,8 +85,11 @@ class TimeLimits:
                 self._running.discard(statement)
 
     def _look(self) -> None:
-        while not self._over.wait(_LOOK_SECONDS):
+        # What was about to ask when the service stopped begins after it, and has to be interrupted.
+        while not self._over.wait(_LOOK_SECONDS) or self._running:
             self._interrupt_overdue()
+            if self._over.is_set():
+                time.sleep(_LOOK_SECONDS)
 
     def _interrupt_overdue(self) -> None:
         with self._lock:

@@ -65,6 +65,27 @@ def test_when_the_service_stops_all_that_runs_is_interrupted_and_nothing_begins(
         pytest.fail("it began")
 
 
+def test_a_statement_that_begins_after_the_service_has_stopped_is_interrupted_too():
+    limits, stopped = TimeLimits(60), threading.Event()
+    limits.watch()
+    begun = threading.Event()
+
+    def ask():
+        with limits.limited(connection := duckdb.connect()):
+            begun.set()
+            stopped.wait()
+            connection.execute(ENDLESS)
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask)
+        begun.wait()
+        limits.stop()
+        limits.close()
+        stopped.set()
+        with pytest.raises(ServiceStopsError):
+            asked.result()
+
+
 @pytest.fixture
 def endless(monkeypatch):
     """Questions take for ever while `on` is set; `begun` once one has begun."""
