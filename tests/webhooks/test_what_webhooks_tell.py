@@ -366,7 +366,9 @@ def test_half_a_character_within_a_notification_of_sns_spoils_it_neither() -> No
     assert outcome.reading == read("amazon_ses", sample["body"])[0].reading
 
 
-def test_a_message_that_webhooks_of_two_accounts_tell_of_is_reported(archive) -> None:
+def test_a_message_that_webhooks_of_two_accounts_tell_of_is_reported_until_corrected(
+    archive,
+) -> None:
     for account, done_at in (("b", "2026-05-05T10:00:00Z"), ("a", "2026-05-05T11:00:00Z")):
         line = request(delivery(messageId="1", doneAt=done_at))
         write(archive.landing, f"infobip/account={account}/x.jsonl", [line])
@@ -374,3 +376,10 @@ def test_a_message_that_webhooks_of_two_accounts_tell_of_is_reported(archive) ->
     check = compiled_project().data_tests["assert_a_message_stays_with_its_account"]
     (contested,) = archive.rows(check)
     assert contested["message_id"] == "infobip:message:1"
+    owned = {"message_id": "infobip:message:1", "updated_at": "2026-05-06T00:00:00Z"}
+    (archive.landing / "messages").mkdir()
+    (archive.landing / "messages/x.jsonl").write_text(json.dumps({**CANONICAL, **owned}))
+    archive.stage()
+    assert not archive.rows(check)
+    (message,) = archive.rows("from staging.stg_messages")
+    assert message["account_key"] == "canonical"
