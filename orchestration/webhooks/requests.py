@@ -23,6 +23,7 @@ from orchestration.webhooks.reading import Reading, RefusedError, Request, docum
 _PARTITION = re.compile(r"(account|channel|dt|date|hr|hour)=(.+)")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _HOUR = re.compile(r"\d{1,2}")
+_LEVELS = 64
 # What a module that reads a payload of a shape that nobody thought of may trip over.
 _TRIPS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
@@ -115,7 +116,8 @@ def outcomes(line: str, source: Source) -> Iterator[Outcome]:
         return
     request = Request(source.account_key, received_at, source.channel_code)
     for result in results:
-        reading, reason = _read(source.provider, result, request)
+        told = _without_nulls(result) if "null" in line else result
+        reading, reason = _read(source.provider, told, request)
         if reading is not None:
             yield Outcome(received_at, _spelled(result, line), reading)
         elif len(results) == 1:
@@ -188,11 +190,24 @@ def _results(body: Any, listed: str | None) -> list[Any]:
     return results
 
 
+def _without_nulls(value: Any, levels: int = _LEVELS) -> Any:
+    """The same without members that are null, or objects of such members alone: as the columns and
+    nested columns of a Parquet file are that a result lacks. Below that many levels as it is."""
+    if not levels:
+        return value
+    if isinstance(value, list):
+        return [_without_nulls(one, levels - 1) for one in value]
+    if not isinstance(value, dict):
+        return value
+    told = ((name, one, _without_nulls(one, levels - 1)) for name, one in value.items())
+    return {
+        name: left for name, one, left in told if left is not None and (left != {} or one == {})
+    }
+
+
 def _read(provider: ModuleType, result: Any, request: Request) -> tuple[Reading | None, str | None]:
     if not isinstance(result, dict):
         return None, "it is no object"
-    if None in result.values():  # as every column of a Parquet file has that a result lacks
-        result = {name: value for name, value in result.items() if value is not None}
     try:
         return provider.read(result, request), None
     except RefusedError as refusal:

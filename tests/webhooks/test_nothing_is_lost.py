@@ -404,3 +404,28 @@ def test_a_parquet_file_with_the_name_of_row_numbers_spoils_no_other(archive) ->
     pq.write_table(table, archive.landing / "webhooks/twilio/account=a/y.parquet")
     report = archive.load().streams["webhooks"]
     assert (report.loaded, report.unreadable_files) == (1, 1)
+
+
+def test_a_result_is_the_same_as_a_line_and_as_nested_columns_of_parquet(archive) -> None:
+    click = {"notificationType": "CLICKED", "messageId": "m", "url": "u", "recipientInfo": {"a": 1}}
+    write(archive.landing, "infobip/account=a/x.jsonl", [request(click)])
+    geo = pa.struct([("city", pa.string()), ("at", pa.struct([("lat", pa.float64())]))])
+    info = pa.struct([("a", pa.int64()), ("b", pa.string()), ("geo", geo)])
+    columns = [(name, pa.string()) for name in ("notificationType", "messageId", "url", "odd")]
+    body = {**click, "recipientInfo": {"a": 1, "geo": {"at": {}}}}
+    bodies = pa.array([body], pa.struct([*columns, ("recipientInfo", info), ("none", geo)]))
+    table = pa.table({"received_at": ["2026-05-05T11:00:00Z"], "body": bodies})
+    pq.write_table(table, archive.landing / "webhooks/infobip/account=a/y.parquet")
+    assert archive.load().streams["webhooks"].loaded == 2
+    assert len({row["event_id"] for row in archive.rows("from raw.events")}) == 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_of_parquet_that_json_lacks_is_as_if_it_were_missing(archive, number) -> None:
+    path = archive.landing / "webhooks/twilio/account=a/x.parquet"
+    path.parent.mkdir(parents=True)
+    bodies = pa.array([[{**STATUS, "To": "NaN Infinity", "odd": {"deep": number}}]])
+    pq.write_table(pa.table({"received_at": [1777975200], "body": bodies}), path)
+    assert archive.load().streams["webhooks"].loaded == 1
+    (kept,) = archive.rows("from raw.webhooks")
+    assert json.loads(kept["body"]) == {**STATUS, "To": "NaN Infinity", "odd": {"deep": None}}
