@@ -429,3 +429,51 @@ def test_a_number_of_parquet_that_json_lacks_is_as_if_it_were_missing(archive, n
     assert archive.load().streams["webhooks"].loaded == 1
     (kept,) = archive.rows("from raw.webhooks")
     assert json.loads(kept["body"]) == {**STATUS, "To": "NaN Infinity", "odd": {"deep": None}}
+
+
+SES_MAIL = {"messageId": "m", "destination": ["a@x.example", "b@x.example"]}
+SES_LISTS = [
+    ("Bounce", "bounce", "bouncedRecipients"),
+    ("Complaint", "complaint", "complainedRecipients"),
+    ("Delivery", "delivery", "recipients"),
+    ("DeliveryDelay", "deliveryDelay", "delayedRecipients"),
+]
+
+
+@pytest.mark.parametrize(("event", "member", "listed"), SES_LISTS)
+@pytest.mark.parametrize(
+    ("recipients", "reason"),
+    [
+        (None, "names no recipient"),
+        ([], "names no recipient"),
+        ([{"emailAddress": "a@x.example"}, {"emailAddress": 7}], "has a recipient without an"),
+        ([{}], "has a recipient without an address"),
+        (["a@x.example", None], "has a recipient without an address"),
+    ],
+)
+def test_an_event_of_ses_that_does_not_say_whose_it_is_is_of_nobody(
+    archive, event: str, member: str, listed: str, recipients: object, reason: str
+) -> None:
+    told = {"bounceType": "Permanent", listed: recipients}
+    body = {"eventType": event, "mail": SES_MAIL, member: told}
+    sent = {"eventType": "Send", "mail": SES_MAIL}
+    write(archive.landing, "amazon_ses/account=a/x.jsonl", [request(body), request(sent)])
+    report = archive.load().streams["webhooks"]
+    assert (report.records, report.loaded, report.quarantined) == (2, 1, 1)
+    assert {row["event_type"] for row in archive.rows("from raw.events")} == {"ACCEPTED"}
+    (entry,) = archive.rows("from raw.quarantine")
+    assert entry["reason"].startswith(f"{member}.{listed} {reason}")
+
+
+@pytest.mark.parametrize("recipients", [[7], ["a@x.example", {}]])
+def test_recipients_of_ses_that_are_no_addresses_do_not_vanish(archive, recipients: list) -> None:
+    mail = {**SES_MAIL, "destination": recipients}
+    came = {"notificationType": "Received", "mail": SES_MAIL, "receipt": {"recipients": recipients}}
+    write(
+        archive.landing,
+        "amazon_ses/account=a/x.jsonl",
+        [request({"eventType": "Send", "mail": mail}), request(came)],
+    )
+    assert archive.load().streams["webhooks"].quarantined == 2
+    reasons = {row["reason"].partition(" ")[0] for row in archive.rows("from raw.quarantine")}
+    assert reasons == {"mail.destination", "receipt.recipients"}
