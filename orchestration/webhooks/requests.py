@@ -34,12 +34,16 @@ class StrayFileError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """What the path of a file says of the requests in it."""
+    """What the path of a file says of the requests in it.
+
+    lacks: why it does not say when they were received, in words.
+    """
 
     provider: ModuleType
     account_key: str
     channel_code: str | None
     received_at: str | None
+    lacks: str
 
 
 @dataclass(slots=True)
@@ -88,21 +92,26 @@ def source_of(path: str) -> Source:
         raise StrayFileError(
             "lies in a folder channel=... that names no channel code, as channel=VIBER"
         )
-    return Source(PROVIDERS[provider], said["account"], channel, _folder_time(said))
+    return Source(PROVIDERS[provider], said["account"], channel, *_folder_time(said))
 
 
 def _channel_codes() -> tuple[str, ...]:
     return next(f.codes for f in streams()["messages"].fields if f.name == "channel_code")
 
 
-def _folder_time(said: Mapping[str, str]) -> str | None:
+def _folder_time(said: Mapping[str, str]) -> tuple[str | None, str]:
+    """(when the requests of a folder were received, what is missing where it does not say so)."""
     day, hour = said.get("dt") or said.get("date"), said.get("hr") or said.get("hour") or "0"
-    if day is None or not _DAY.fullmatch(day) or not _HOUR.fullmatch(hour):
-        return None
+    if day is None:
+        return None, "its file is in no folder dt=YYYY-MM-DD"
+    if not _HOUR.fullmatch(hour) or int(hour) > 23:
+        return None, "the folder of its hour is none from hr=00 to hr=23"
     try:
-        return moment(f"{day}T{int(hour):02}:00:00Z", "the folder's hour")
+        if _DAY.fullmatch(day):
+            return moment(f"{day}T{int(hour):02}:00:00Z", "the folder's day"), ""
     except RefusedError:
-        return None
+        pass
+    return None, "the folder of its day is no dt=YYYY-MM-DD of the calendar"
 
 
 def outcomes(line: str, source: Source) -> Iterator[Outcome]:
@@ -151,7 +160,7 @@ def _request(line: str, source: Source) -> tuple[str, Any]:
     else:
         received_at, body = source.received_at, request
     if received_at is None:
-        raise RefusedError("it has no received_at, and its file is in no folder dt=YYYY-MM-DD")
+        raise RefusedError(f"it has no received_at, and {source.lacks}")
     if isinstance(body, str):
         body = _posted(body)
     if not isinstance(body, dict | list):

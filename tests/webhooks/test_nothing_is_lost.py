@@ -155,7 +155,11 @@ STATUS = {"MessageSid": "SM1", "MessageStatus": "delivered", "From": "+1", "To":
         ("", {"received_at": "2026-05-05T10:00:00Z", "body": [7]}, "it is no object"),
         ("", {"received_at": "1999-05-05T10:00:00Z", "body": STATUS}, "lies before the year 2000"),
         ("dt=2026-05-05/", 7, "its body is no object"),
-        ("dt=2026-05-99/", STATUS, "it has no received_at"),
+        ("", STATUS, "it has no received_at, and its file is in no folder dt=YYYY-MM-DD"),
+        ("dt=2026-05-99/", STATUS, "received_at, and the folder of its day is no dt=YYYY-MM-DD"),
+        ("dt=today/", STATUS, "received_at, and the folder of its day is no dt=YYYY-MM-DD"),
+        ("dt=2026-05-05/hr=24/", STATUS, "the folder of its hour is none from hr=00 to hr=23"),
+        ("dt=2026-05-05/hr=noon/", STATUS, "the folder of its hour is none from hr=00 to hr=23"),
     ],
 )
 def test_a_request_that_no_rule_understands_is_quarantined_with_the_reason(
