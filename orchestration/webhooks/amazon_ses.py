@@ -4,6 +4,7 @@ One message id stands for all recipients, so a message is the id and the recipie
 click of a message to several does not say whose it was: it counts for the first of them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from orchestration.webhooks.emails import ENGAGEMENT_KIND, email, happened, mailbox
@@ -133,18 +134,28 @@ def _meaning(result: Result, name: str) -> Meaning | None:
 
 
 def _recipients(result: Result, name: str) -> list[str]:
-    """The recipients that an event is about. Raises RefusedError where there is none."""
-    found: list[Any] = []
+    """The recipients that an event is about. Raises RefusedError where it does not name them all.
+
+    An event that is about some recipients of a mail is never taken for one about all of them.
+    """
     if name in _NAMED:
-        found = [
-            one.get("emailAddress") if isinstance(one, dict) else one
-            for one in parts(_told(result, name), _NAMED[name][1])
-        ]
-    found = found or list(parts(part(result, "mail"), "destination"))
-    addresses = list(dict.fromkeys(one for one in found if isinstance(one, str) and one))
-    if not addresses:
-        raise RefusedError("it names no recipient")
+        field = ".".join(_NAMED[name])
+        found = parts(_told(result, name), _NAMED[name][1])
+    else:
+        field, found = "mail.destination", parts(part(result, "mail"), "destination")
+    addresses = _addresses(found, field)
     return addresses[:1] if name in _OF_ONE else addresses
+
+
+def _addresses(found: Sequence[Any], field: str) -> list[str]:
+    """Those of a list of addresses, or of objects with one. Raises RefusedError for other lists."""
+    named = [one.get("emailAddress") if isinstance(one, dict) else one for one in found]
+    if not named:
+        raise RefusedError(f"{field} names no recipient")
+    addresses = [one for one in named if isinstance(one, str) and one.strip()]
+    if len(addresses) < len(named):
+        raise RefusedError(f"{field} has a recipient without an address")
+    return list(dict.fromkeys(addresses))
 
 
 def _received(result: Result, request: Request) -> Reading:
@@ -152,13 +163,15 @@ def _received(result: Result, request: Request) -> Reading:
     own_id = required(mail, "messageId")
     own_at = moment(receipt.get("timestamp"), "receipt.timestamp")
     at = own_at or moment(mail.get("timestamp"), "mail.timestamp") or request.received_at
-    recipients = [one for one in parts(receipt, "recipients") if isinstance(one, str) and one]
-    recipients = recipients or _recipients(result, "Received")
+    named = parts(receipt, "recipients")
+    recipients = (
+        _addresses(named, "receipt.recipients") if named else _recipients(result, "Received")
+    )
     sender = text(mail, "source")
     return Reading(
         "inbound message",
         [
             email(NAME, own_id, recipient, request, at, "INBOUND", sender=sender)
-            for recipient in dict.fromkeys(recipients)
+            for recipient in recipients
         ],
     )

@@ -38,6 +38,12 @@ def mailbox(own_id: str, address: str) -> str:
     return digest(own_id, bare.strip().lower())
 
 
+def header_id(message_id: str) -> str:
+    """The id of an email by the header Message-ID of its sender's mail program: a hash, since ids
+    are published, and mail programs may write the end user's address into that header."""
+    return digest(message_id.strip().strip("<>"))
+
+
 def email(
     provider: str,
     own_id: str,

@@ -3,7 +3,9 @@
 One Message-Id stands for all recipients of a batch, so a message is the id and the recipient.
 """
 
-from orchestration.webhooks.emails import ENGAGEMENT_KIND, came_in, email, happened
+from typing import Any
+
+from orchestration.webhooks.emails import ENGAGEMENT_KIND, came_in, email, happened, header_id
 from orchestration.webhooks.reading import (
     Kind,
     Meaning,
@@ -76,5 +78,13 @@ def _inbound(result: Result, request: Request) -> Reading:
     at = moment(result.get("timestamp"), "timestamp") or request.received_at
     envelope_sender, recipient = required(result, "sender"), required(result, "recipient")
     sender = text(result, "from") or envelope_sender
-    own_id = (text(result, "Message-Id") or digest(dict(result))).strip("<>")
+    header = text(result, "Message-Id")
+    own_id = header_id(header) if header else digest(_without_signature(result))
     return came_in(NAME, own_id, recipient, request, at, sender)
+
+
+def _without_signature(result: Result) -> dict[str, Any]:
+    """What was posted without what every post has anew: its signature, and the time that is signed
+    if the email has one of its own."""
+    anew = {"token", "signature"} | ({"timestamp"} if "Date" in result else set())
+    return {name: value for name, value in result.items() if name not in anew}

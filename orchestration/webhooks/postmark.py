@@ -3,7 +3,7 @@
 One MessageID may stand for several recipients, so a message is the id and the recipient.
 """
 
-from orchestration.webhooks.emails import ENGAGEMENT_KIND, came_in, email, happened
+from orchestration.webhooks.emails import ENGAGEMENT_KIND, came_in, email, happened, mailbox
 from orchestration.webhooks.reading import (
     Kind,
     Reading,
@@ -58,10 +58,11 @@ def read(result: Result, request: Request) -> Reading:
     recipient = required(result, "Recipient", "Email")
     own_id = required(result, "MessageID")
     url = link(means, result, "OriginalLink")
-    # Bounces have an id, all others are known by what they say.
-    event_id = identity(
-        NAME, name.lower(), text(result, "ID") or digest(own_id, recipient, own_at, url)
-    )
+    # Bounces have an id, which alone does not tell one message from the next; all others are known
+    # by what they say.
+    own = text(result, "ID")
+    told = (own, mailbox(own_id, recipient)) if own else (digest(own_id, recipient, own_at, url),)
+    event_id = identity(NAME, name.lower(), *told)
     of_email = email(NAME, own_id, recipient, request, at, sender=text(result, "From"))
     return happened(of_email, event_id, at, means, url)
 

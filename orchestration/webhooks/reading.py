@@ -263,10 +263,10 @@ def _cents(price: str, currency: str, times: int) -> tuple[str | None, str | Non
     if not _CURRENCY.fullmatch(currency):
         return None, None
     try:
-        amount = abs(Decimal(price)) * 100 * times
+        amount = (abs(Decimal(price)) * 100 * times).quantize(_CENT)
         if not amount < _MOST_CENTS:
             return None, None
-        return f"{amount.quantize(_CENT).normalize():f}", currency
+        return f"{amount.normalize():f}", currency
     except ArithmeticError:
         return None, None
 

@@ -23,6 +23,7 @@ from orchestration.webhooks.reading import Reading, RefusedError, Request, docum
 _PARTITION = re.compile(r"(account|channel|dt|date|hr|hour)=(.+)")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _HOUR = re.compile(r"\d{1,2}")
+_LEVELS = 64
 # What a module that reads a payload of a shape that nobody thought of may trip over.
 _TRIPS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
@@ -33,12 +34,16 @@ class StrayFileError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """What the path of a file says of the requests in it."""
+    """What the path of a file says of the requests in it.
+
+    lacks: why it does not say when they were received, in words.
+    """
 
     provider: ModuleType
     account_key: str
     channel_code: str | None
     received_at: str | None
+    lacks: str
 
 
 @dataclass(slots=True)
@@ -87,21 +92,26 @@ def source_of(path: str) -> Source:
         raise StrayFileError(
             "lies in a folder channel=... that names no channel code, as channel=VIBER"
         )
-    return Source(PROVIDERS[provider], said["account"], channel, _folder_time(said))
+    return Source(PROVIDERS[provider], said["account"], channel, *_folder_time(said))
 
 
 def _channel_codes() -> tuple[str, ...]:
     return next(f.codes for f in streams()["messages"].fields if f.name == "channel_code")
 
 
-def _folder_time(said: Mapping[str, str]) -> str | None:
+def _folder_time(said: Mapping[str, str]) -> tuple[str | None, str]:
+    """(when the requests of a folder were received, what is missing where it does not say so)."""
     day, hour = said.get("dt") or said.get("date"), said.get("hr") or said.get("hour") or "0"
-    if day is None or not _DAY.fullmatch(day) or not _HOUR.fullmatch(hour):
-        return None
+    if day is None:
+        return None, "its file is in no folder dt=YYYY-MM-DD"
+    if not _HOUR.fullmatch(hour) or int(hour) > 23:
+        return None, "the folder of its hour is none from hr=00 to hr=23"
     try:
-        return moment(f"{day}T{int(hour):02}:00:00Z", "the folder's hour")
+        if _DAY.fullmatch(day):
+            return moment(f"{day}T{int(hour):02}:00:00Z", "the folder's day"), ""
     except RefusedError:
-        return None
+        pass
+    return None, "the folder of its day is no dt=YYYY-MM-DD of the calendar"
 
 
 def outcomes(line: str, source: Source) -> Iterator[Outcome]:
@@ -115,7 +125,8 @@ def outcomes(line: str, source: Source) -> Iterator[Outcome]:
         return
     request = Request(source.account_key, received_at, source.channel_code)
     for result in results:
-        reading, reason = _read(source.provider, result, request)
+        told = _without_nulls(result) if "null" in line else result
+        reading, reason = _read(source.provider, told, request)
         if reading is not None:
             yield Outcome(received_at, _spelled(result, line), reading)
         elif len(results) == 1:
@@ -149,7 +160,7 @@ def _request(line: str, source: Source) -> tuple[str, Any]:
     else:
         received_at, body = source.received_at, request
     if received_at is None:
-        raise RefusedError("it has no received_at, and its file is in no folder dt=YYYY-MM-DD")
+        raise RefusedError(f"it has no received_at, and {source.lacks}")
     if isinstance(body, str):
         body = _posted(body)
     if not isinstance(body, dict | list):
@@ -188,11 +199,24 @@ def _results(body: Any, listed: str | None) -> list[Any]:
     return results
 
 
+def _without_nulls(value: Any, levels: int = _LEVELS) -> Any:
+    """The same without members that are null, or objects of such members alone: as the columns and
+    nested columns of a Parquet file are that a result lacks. Below that many levels as it is."""
+    if not levels:
+        return value
+    if isinstance(value, list):
+        return [_without_nulls(one, levels - 1) for one in value]
+    if not isinstance(value, dict):
+        return value
+    told = ((name, one, _without_nulls(one, levels - 1)) for name, one in value.items())
+    return {
+        name: left for name, one, left in told if left is not None and (left != {} or one == {})
+    }
+
+
 def _read(provider: ModuleType, result: Any, request: Request) -> tuple[Reading | None, str | None]:
     if not isinstance(result, dict):
         return None, "it is no object"
-    if None in result.values():  # as every column of a Parquet file has that a result lacks
-        result = {name: value for name, value in result.items() if value is not None}
     try:
         return provider.read(result, request), None
     except RefusedError as refusal:

@@ -6,7 +6,7 @@ with, which sg_message_id begins with, and the recipient.
 
 import re
 
-from orchestration.webhooks.emails import ENGAGEMENT_KIND, came_in, email, happened
+from orchestration.webhooks.emails import ENGAGEMENT_KIND, came_in, email, happened, header_id
 from orchestration.webhooks.reading import (
     Kind,
     Meaning,
@@ -66,7 +66,7 @@ def read(result: Result, request: Request) -> Reading:
 def _inbound(result: Result, request: Request) -> Reading:
     """An email that Inbound Parse posts as a form: its time and id stand in the headers alone."""
     found = _HEADER_ID.search(text(result, "headers") or "")
-    own_id = found.group(1) if found else digest(dict(result))
+    own_id = header_id(found.group(1)) if found else digest(dict(result))
     sender, recipient = required(result, "from"), required(result, "to")
     at = request.received_at
     return came_in(NAME, own_id, recipient, request, at, sender)

@@ -155,7 +155,11 @@ STATUS = {"MessageSid": "SM1", "MessageStatus": "delivered", "From": "+1", "To":
         ("", {"received_at": "2026-05-05T10:00:00Z", "body": [7]}, "it is no object"),
         ("", {"received_at": "1999-05-05T10:00:00Z", "body": STATUS}, "lies before the year 2000"),
         ("dt=2026-05-05/", 7, "its body is no object"),
-        ("dt=2026-05-99/", STATUS, "it has no received_at"),
+        ("", STATUS, "it has no received_at, and its file is in no folder dt=YYYY-MM-DD"),
+        ("dt=2026-05-99/", STATUS, "received_at, and the folder of its day is no dt=YYYY-MM-DD"),
+        ("dt=today/", STATUS, "received_at, and the folder of its day is no dt=YYYY-MM-DD"),
+        ("dt=2026-05-05/hr=24/", STATUS, "the folder of its hour is none from hr=00 to hr=23"),
+        ("dt=2026-05-05/hr=noon/", STATUS, "the folder of its hour is none from hr=00 to hr=23"),
     ],
 )
 def test_a_request_that_no_rule_understands_is_quarantined_with_the_reason(
@@ -404,3 +408,76 @@ def test_a_parquet_file_with_the_name_of_row_numbers_spoils_no_other(archive) ->
     pq.write_table(table, archive.landing / "webhooks/twilio/account=a/y.parquet")
     report = archive.load().streams["webhooks"]
     assert (report.loaded, report.unreadable_files) == (1, 1)
+
+
+def test_a_result_is_the_same_as_a_line_and_as_nested_columns_of_parquet(archive) -> None:
+    click = {"notificationType": "CLICKED", "messageId": "m", "url": "u", "recipientInfo": {"a": 1}}
+    write(archive.landing, "infobip/account=a/x.jsonl", [request(click)])
+    geo = pa.struct([("city", pa.string()), ("at", pa.struct([("lat", pa.float64())]))])
+    info = pa.struct([("a", pa.int64()), ("b", pa.string()), ("geo", geo)])
+    columns = [(name, pa.string()) for name in ("notificationType", "messageId", "url", "odd")]
+    body = {**click, "recipientInfo": {"a": 1, "geo": {"at": {}}}}
+    bodies = pa.array([body], pa.struct([*columns, ("recipientInfo", info), ("none", geo)]))
+    table = pa.table({"received_at": ["2026-05-05T11:00:00Z"], "body": bodies})
+    pq.write_table(table, archive.landing / "webhooks/infobip/account=a/y.parquet")
+    assert archive.load().streams["webhooks"].loaded == 2
+    assert len({row["event_id"] for row in archive.rows("from raw.events")}) == 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_of_parquet_that_json_lacks_is_as_if_it_were_missing(archive, number) -> None:
+    path = archive.landing / "webhooks/twilio/account=a/x.parquet"
+    path.parent.mkdir(parents=True)
+    bodies = pa.array([[{**STATUS, "To": "NaN Infinity", "odd": {"deep": number}}]])
+    pq.write_table(pa.table({"received_at": [1777975200], "body": bodies}), path)
+    assert archive.load().streams["webhooks"].loaded == 1
+    (kept,) = archive.rows("from raw.webhooks")
+    assert json.loads(kept["body"]) == {**STATUS, "To": "NaN Infinity", "odd": {"deep": None}}
+
+
+SES_MAIL = {"messageId": "m", "destination": ["a@x.example", "b@x.example"]}
+SES_LISTS = [
+    ("Bounce", "bounce", "bouncedRecipients"),
+    ("Complaint", "complaint", "complainedRecipients"),
+    ("Delivery", "delivery", "recipients"),
+    ("DeliveryDelay", "deliveryDelay", "delayedRecipients"),
+]
+
+
+@pytest.mark.parametrize(("event", "member", "listed"), SES_LISTS)
+@pytest.mark.parametrize(
+    ("recipients", "reason"),
+    [
+        (None, "names no recipient"),
+        ([], "names no recipient"),
+        ([{"emailAddress": "a@x.example"}, {"emailAddress": 7}], "has a recipient without an"),
+        ([{}], "has a recipient without an address"),
+        (["a@x.example", None], "has a recipient without an address"),
+    ],
+)
+def test_an_event_of_ses_that_does_not_say_whose_it_is_is_of_nobody(
+    archive, event: str, member: str, listed: str, recipients: object, reason: str
+) -> None:
+    told = {"bounceType": "Permanent", listed: recipients}
+    body = {"eventType": event, "mail": SES_MAIL, member: told}
+    sent = {"eventType": "Send", "mail": SES_MAIL}
+    write(archive.landing, "amazon_ses/account=a/x.jsonl", [request(body), request(sent)])
+    report = archive.load().streams["webhooks"]
+    assert (report.records, report.loaded, report.quarantined) == (2, 1, 1)
+    assert {row["event_type"] for row in archive.rows("from raw.events")} == {"ACCEPTED"}
+    (entry,) = archive.rows("from raw.quarantine")
+    assert entry["reason"].startswith(f"{member}.{listed} {reason}")
+
+
+@pytest.mark.parametrize("recipients", [[7], ["a@x.example", {}]])
+def test_recipients_of_ses_that_are_no_addresses_do_not_vanish(archive, recipients: list) -> None:
+    mail = {**SES_MAIL, "destination": recipients}
+    came = {"notificationType": "Received", "mail": SES_MAIL, "receipt": {"recipients": recipients}}
+    write(
+        archive.landing,
+        "amazon_ses/account=a/x.jsonl",
+        [request({"eventType": "Send", "mail": mail}), request(came)],
+    )
+    assert archive.load().streams["webhooks"].quarantined == 2
+    reasons = {row["reason"].partition(" ")[0] for row in archive.rows("from raw.quarantine")}
+    assert reasons == {"mail.destination", "receipt.recipients"}

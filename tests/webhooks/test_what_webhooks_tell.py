@@ -201,6 +201,8 @@ PRICES = [
     ({"pricePerMessage": 1e-9, "currency": "EUR"}, "EUR", "0"),
     ({"pricePerMessage": 1e300, "currency": "EUR"}, "USD", "0"),
     ({"pricePerMessage": True, "currency": "EUR"}, "USD", "0"),
+    ({"pricePerMessage": "4999999999.999999999", "currency": "EUR"}, "USD", "0"),
+    ({"pricePerMessage": "4999999999.99999999", "currency": "EUR"}, "EUR", "999999999999.999998"),
     (None, "USD", "0"),
     ([], "USD", "0"),
 ]
@@ -366,7 +368,9 @@ def test_half_a_character_within_a_notification_of_sns_spoils_it_neither() -> No
     assert outcome.reading == read("amazon_ses", sample["body"])[0].reading
 
 
-def test_a_message_that_webhooks_of_two_accounts_tell_of_is_reported(archive) -> None:
+def test_a_message_that_webhooks_of_two_accounts_tell_of_is_reported_until_corrected(
+    archive,
+) -> None:
     for account, done_at in (("b", "2026-05-05T10:00:00Z"), ("a", "2026-05-05T11:00:00Z")):
         line = request(delivery(messageId="1", doneAt=done_at))
         write(archive.landing, f"infobip/account={account}/x.jsonl", [line])
@@ -374,3 +378,64 @@ def test_a_message_that_webhooks_of_two_accounts_tell_of_is_reported(archive) ->
     check = compiled_project().data_tests["assert_a_message_stays_with_its_account"]
     (contested,) = archive.rows(check)
     assert contested["message_id"] == "infobip:message:1"
+    owned = {"message_id": "infobip:message:1", "updated_at": "2026-05-06T00:00:00Z"}
+    (archive.landing / "messages").mkdir()
+    (archive.landing / "messages/x.jsonl").write_text(json.dumps({**CANONICAL, **owned}))
+    archive.stage()
+    assert not archive.rows(check)
+    (message,) = archive.rows("from staging.stg_messages")
+    assert message["account_key"] == "canonical"
+
+
+def test_bounces_of_two_messages_that_share_an_id_are_two_events_and_a_retry_is_one() -> None:
+    (sample,) = [s for s in samples("postmark") if s["about"] == "hard bounce"]
+    bounces = [
+        sample["body"],
+        {**sample["body"], "Details": "told again"},
+        {**sample["body"], "MessageID": "other"},
+        {**sample["body"], "Email": "other@example.com"},
+    ]
+    ids = [outcome.reading.events[0].event_id for outcome in read("postmark", bounces)]
+    assert ids[0] == ids[1] and len(set(ids)) == 3
+
+
+ROUTED = {
+    "recipient": "desk@example.org",
+    "sender": "alice@example.com",
+    "body-plain": "Hi",
+    "Date": "Tue, 5 May 2026 09:59:00 +0000",
+    "timestamp": "1777975199",
+    "token": "t",
+    "signature": "s",
+}
+
+
+def inbound_ids(provider: str, bodies: list) -> list[str]:
+    return [outcome.reading.messages[0].message_id for outcome in read(provider, bodies)]
+
+
+def test_posts_of_mailgun_that_differ_in_their_signature_alone_are_one_message() -> None:
+    signed_anew = {"timestamp": "1777975299", "token": "u", "signature": "v"}
+    first, again, other = inbound_ids(
+        "mailgun", [ROUTED, {**ROUTED, **signed_anew}, {**ROUTED, "body-plain": "Hello"}]
+    )
+    assert first == again != other
+    bare = {name: value for name, value in ROUTED.items() if name != "Date"}
+    first, again, other = inbound_ids(
+        "mailgun", [bare, {**bare, "token": "u", "signature": "v"}, {**bare, **signed_anew}]
+    )
+    assert first == again != other
+
+
+def test_the_message_id_of_an_end_users_mail_program_is_in_no_id() -> None:
+    header = "<alice@example.com-1@pc.example>"
+    posted = {"from": "alice@example.com", "to": "desk@example.org", "envelope": "{}"}
+    for provider, body in (
+        ("mailgun", {**ROUTED, "Message-Id": header}),
+        ("sendgrid", {**posted, "headers": f"Message-ID: {header}\nSubject: Hello\n"}),
+    ):
+        changed = json.loads(json.dumps(body).replace("-1@pc", "-2@pc"))
+        again = {**body, "subject": "told again"}
+        first, second, third = inbound_ids(provider, [body, again, changed])
+        assert first == second != third
+        assert "alice" not in first and "pc.example" not in first
