@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,18 @@ from msgmetrics.settings import Settings
 # Filters that take one text; all others take lists.
 _SINGLE = ("applicationId", "entityId")
 _SHOWN_ROWS = 1000
+# What of the question an option becomes, where that is no filter.
+_OPTIONS = {
+    "sentSince": "--from",
+    "sentUntil": "--to",
+    "metrics": "--metrics",
+    "aggregateBy": "--by",
+    "accountKeys": "--account",
+}
+_NAMES = {
+    "metrics": lambda: catalogue().metrics,
+    "aggregateBy": lambda: catalogue().dimensions,
+}
 
 
 def question_body(
@@ -99,6 +112,18 @@ def _moment(text: str) -> str:
     return f"{text}T00:00:00Z" if len(text) == 10 and text.count("-") == 2 else text
 
 
+def _as_typed(member: str, violation: str, body: dict[str, Any]) -> str:
+    """What is wrong with a member of the question, said of the option that it came from."""
+    name, _, index = member.removeprefix("filterBy.").partition("[")
+    option = _OPTIONS.get(name, f"--filter {name}")
+    told = f"{option}: {violation.rstrip('.')}"
+    if name in _NAMES and index.rstrip("]").isdigit():
+        known = list(_NAMES[name]())
+        near = get_close_matches(body[name][int(index.rstrip("]"))], known, n=3, cutoff=0.4)
+        return f"{told}; near are {', '.join(near)}" if near else told
+    return f"{told}, or a day, as 2026-05-05" if option in ("--from", "--to") else told
+
+
 def query(
     settings: Settings,
     body: dict[str, Any],
@@ -115,8 +140,10 @@ def query(
     try:
         question = read_question(body, QUERY_ROUTE)
     except InvalidQuestionError as error:
-        problems = "; ".join(f"{v['property']}: {v['violation']}" for v in error.violations)
-        raise UserError(problems) from None
+        problems = "; ".join(
+            _as_typed(v["property"], v["violation"], body) for v in error.violations
+        )
+        raise UserError(f"{problems}.") from None
     with published(settings) as connection:
         row = connection.execute("select as_of, snapshot_id from snapshots").fetchone()
         as_of, snapshot_id = row[0].replace(tzinfo=UTC), row[1]
