@@ -99,7 +99,8 @@ class IncrementalWarehouse:
         folder = str(self._artefacts)
         result = dbtRunner().invoke(
             [
-                *("build", "--quiet", "--exclude-resource-type", *kinds),
+                *("build", "--quiet", "--log-level-file", "none"),
+                *("--exclude-resource-type", *kinds),
                 *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
                 *("--target-path", folder, "--log-path", folder),
             ]

@@ -26,7 +26,8 @@ PROJECT = Path(__file__).parents[1] / "dbt_project"
 
 def arguments(command: str, folder: Path) -> list[str]:
     return [
-        *(command, "--quiet", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
+        *(command, "--quiet", "--log-level-file", "none"),
+        *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
         *("--target-path", str(folder / "dbt"), "--log-path", str(folder / "dbt")),
         *(("--exclude-resource-type", "test", "unit_test", "seed") if command == "build" else ()),
     ]

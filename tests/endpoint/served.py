@@ -20,6 +20,17 @@ from ulid import ULID
 
 from msgmetrics.settings import Settings
 
+QUERY = "/v1/metrics/query"
+ASK = "/metrics/1/query-aggregate-data"
+# A question with one row as its answer.
+QUESTION = {
+    "filterBy": {
+        "sentSince": "2026-05-05T00:00:00Z",
+        "sentUntil": "2026-05-06T00:00:00Z",
+        "channelCodes": ["SMS"],
+    },
+    "metrics": ["TOTAL_RECEIVED_TRAFFIC_COUNT"],
+}
 # When the world is published; it goes on for some days longer.
 AS_OF = datetime(2024, 4, 20, 10, 30, 7, tzinfo=UTC)
 

@@ -17,9 +17,8 @@ from reference.metrics import (
     columns,
     requested_period,
 )
-from served import AS_OF, app, serving
+from served import AS_OF, ASK, app, serving
 
-ASK = "/metrics/1/query-aggregate-data"
 REQUESTS = "/metrics/1/requests"
 ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 PERIOD = {"sentSince": "2024-03-01T10:20:30.123+0000", "sentUntil": "2024-05-01T00:00:00Z"}

@@ -16,7 +16,7 @@ import pytest
 from huey import SqliteHuey
 from published_by_hand import Installation, Message
 from receiver import answers, hangs_up, receiving, wait_until
-from served import app, serving
+from served import ASK, QUESTION, app, serving
 
 from endpoint import aggregate_queries
 from endpoint.asking import MAX_ROWS
@@ -31,15 +31,6 @@ from endpoint.planning.answer import TooManyRowsError
 from endpoint.snapshots import Snapshots
 from msgmetrics.settings import Settings
 
-ASK = "/metrics/1/query-aggregate-data"
-QUESTION = {
-    "filterBy": {
-        "sentSince": "2026-05-05T00:00:00Z",
-        "sentUntil": "2026-05-06T00:00:00Z",
-        "channelCodes": ["SMS"],
-    },
-    "metrics": ["TOTAL_RECEIVED_TRAFFIC_COUNT"],
-}
 MESSAGES = [Message("2026-05-05T01:00Z")] * 3
 
 

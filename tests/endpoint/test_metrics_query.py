@@ -15,12 +15,11 @@ import pytest
 from published_by_hand import Installation, Message
 from reference.metrics import DIMENSIONS, METRICS, answer, columns
 from reference.records import with_descendants
-from served import AS_OF, bearer, publish_world, serving
+from served import AS_OF, QUERY, bearer, publish_world, serving
 
 from endpoint.planning.answer import TooManyRowsError
 from msgmetrics.settings import Settings
 
-QUERY = "/v1/metrics/query"
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 # A world from 27 February 2024 on, for 60 days.

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from published_by_hand import Installation, Message
 from receiver import wait_until
+from served import ASK, QUERY
 
 from endpoint.app import create_app
 from msgmetrics.settings import Settings
@@ -28,7 +29,6 @@ ACCOUNTS = tuple(TREES[0])
 WEIGHT = {account: 2**number for number, account in enumerate(ACCOUNTS)}
 HOSTILE = ("gone", "nobody", "", "*", "%", "r%", "R", "r\0", "r' or '1'='1", "r,s", "acc*")
 DAY = "2026-05-05"
-QUERY, ASK = "/v1/metrics/query", "/metrics/1/query-aggregate-data"
 
 
 def messages():

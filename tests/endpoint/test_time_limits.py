@@ -8,23 +8,13 @@ import duckdb
 import pytest
 from published_by_hand import Installation, Message
 from receiver import wait_until
-from served import app, bearer
+from served import ASK, QUERY, QUESTION, app, bearer
 
 from endpoint import asking
 from endpoint.time_limits import ServiceStopsError, TimeLimits, TookTooLongError
 from msgmetrics.settings import Settings
 
 ENDLESS = "select max(a.range * b.range) from range(100000000) a, range(100000) b"
-QUERY = "/v1/metrics/query"
-ASK = "/metrics/1/query-aggregate-data"
-QUESTION = {
-    "filterBy": {
-        "sentSince": "2026-05-05T00:00:00Z",
-        "sentUntil": "2026-05-06T00:00:00Z",
-        "channelCodes": ["SMS"],
-    },
-    "metrics": ["TOTAL_RECEIVED_TRAFFIC_COUNT"],
-}
 
 
 @pytest.fixture

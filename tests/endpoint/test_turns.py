@@ -6,14 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from receiver import wait_until
-from served import bearer
+from served import QUERY, bearer
 
 from endpoint import bodies, turns
 from endpoint.bodies import read_body
 from endpoint.fixed_buckets import FixedBuckets
 from endpoint.metrics_query import MetricsQuery
 
-QUERY = "/v1/metrics/query"
 INBOUND = "/v1/metrics/inbound?metric=received"
 BODY = {
     "filterBy": {"sentSince": "2026-05-05T00:00:00Z", "sentUntil": "2026-05-06T00:00:00Z"},
