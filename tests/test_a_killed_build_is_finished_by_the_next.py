@@ -22,7 +22,7 @@ from incremental_warehouse import STATE, IncrementalWarehouse
 from small_warehouse import rows_of, table_names
 from test_incremental_equals_full_refresh import split
 
-POINTS = int(os.environ.get("MSGMETRICS_TEST_KILLS", "5"))
+POINTS = int(os.environ.get("MSGMETRICS_TEST_KILLS", "3"))
 
 
 @pytest.fixture(scope="module")

@@ -225,7 +225,7 @@ loads = st.tuples(
 
 
 @given(st.lists(loads, min_size=2, max_size=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_open_entries_are_those_of_the_model(sequence):
     with tempfile.TemporaryDirectory() as folder, closing(Zone(Path(folder))) as zone:
         model, now = Model(), NOW
