@@ -98,6 +98,20 @@ class Mart:
             for key in self.key_columns
         )
 
+    def named(self, rows: str, seeds: str) -> str:
+        """SELECT of rows of the mart as they are stored: names stand beside the ids that they name.
+
+        rows: SQL of keys and measures. seeds: what stands before the names of reference tables.
+        """
+        names = "".join(f", {name.seed}.{name.column}" for name in self.names)
+        joins = "".join(
+            f" left join {seeds}.{name.seed} as {name.seed}"
+            f" on {name.seed}.{name.name_of.lower()} = sums.{name.name_of.lower()}"
+            for name in self.names
+        )
+        keys = ", ".join(f"sums.{key}" for key in self.key_columns)
+        return f"select {keys}{names}, {', '.join(self.measures)} from ({rows}) as sums{joins}"
+
     @property
     def types(self) -> dict[str, str]:
         """The SQL type of each column, in the order of the table."""
@@ -178,33 +192,21 @@ def tables_as_of(batch: str, file: str = "main") -> dict[str, str]:
 def _mart_as_of(mart: Mart, batch: str, file: str) -> str:
     keys = ", ".join(mart.keys)
     changed = ", ".join(f"-{name} as {name}" for name in mart.measures)
-    names = "".join(f", {name.seed}.{name.column}" for name in mart.names)
-    joins = "".join(
-        f" left join {file}.{name.seed} as {name.seed}"
-        f" on {name.seed}.{name.name_of.lower()} = sums.{name.name_of.lower()}"
-        for name in mart.names
-    )
     metrics = "".join(f", {mart.value(metric)} as {metric.column}" for metric in mart.metrics)
-    return f"""
-        select *{metrics} from (
-            select
-                period_start, {", ".join(f"sums.{key}" for key in mart.keys)}{names},
-                {", ".join(mart.measures)}
-            from (
-                select period_start, {keys}, {mart.sums()}
-                from (
-                    select period_start, {keys}, {", ".join(mart.measures)}
-                    from {file}.{mart.name}
-                    union all
-                    select date_trunc('{mart.unit}', sent_at), {keys}, {changed}
-                    from {file}.{CHANGES[mart.counted]}
-                    where batch_id > {batch}
-                ) as now_less_changes
-                group by period_start, {keys}
-                having {mart.has_messages}
-            ) as sums{joins}
-        ) as measures
+    sums = f"""
+        select period_start, {keys}, {mart.sums()}
+        from (
+            select period_start, {keys}, {", ".join(mart.measures)}
+            from {file}.{mart.name}
+            union all
+            select date_trunc('{mart.unit}', sent_at), {keys}, {changed}
+            from {file}.{CHANGES[mart.counted]}
+            where batch_id > {batch}
+        ) as now_less_changes
+        group by period_start, {keys}
+        having {mart.has_messages}
     """
+    return f"select *{metrics} from ({mart.named(sums, file)}) as measures"
 
 
 def _rows_as_of(table: str, batch: str, file: str) -> str:

@@ -36,7 +36,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "DBT_TARGET_PATH": str(settings.dbt_target),
         "DBT_LOG_PATH": str(settings.dbt_target / "logs"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        # Every statement, twice and at length, takes a fifth of a small build.
+        # To note every statement, twice and at length, takes a good part of a small build.
         "DBT_LOG_LEVEL_FILE": "info",
     }
 

@@ -5,8 +5,6 @@ The run is recorded in the same Dagster instance that the UI shows. What it cons
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -163,15 +161,13 @@ def _loggers(verbose: bool) -> dict[str, Any]:
     return {"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}}
 
 
-@contextmanager
-def _instance(folder: Path) -> Iterator[Any]:
-    """The Dagster instance that the UI shows."""
+def _instance(folder: Path) -> Any:
+    """The Dagster instance that the UI shows; a context manager, which closes its files."""
     import dagster as dg
     from dagster._core.instance.ref import InstanceRef
 
     reference = InstanceRef.from_dir(str(folder), overrides=_WITHOUT_OUTPUT)
-    with dg.DagsterInstance.from_ref(reference) as instance:
-        yield instance
+    return dg.DagsterInstance.from_ref(reference)
 
 
 def _snapshot_id(result: object) -> str:

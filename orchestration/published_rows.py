@@ -298,7 +298,7 @@ def _fill_mart(connection: duckdb.DuckDBPyConnection, mart: Mart) -> None:
     columns = ", ".join(mart.stored)
     source = f"select {columns} from marts.{mart.name}"
     if are_parts_rows(connection, mart):
-        source = _named(mart, f"select * from parts.{mart.name} where {mart.is_row}")
+        source = mart.named(f"select * from parts.{mart.name} where {mart.is_row}", "reference")
     connection.execute(f"truncate published.{mart.name}")
     connection.execute(
         f"insert into published.{mart.name} ({columns}) "
@@ -320,18 +320,6 @@ def are_parts_rows(connection: duckdb.DuckDBPyConnection, mart: Mart) -> bool:
         f"select min(batch_id), max(batch_id) from parts.{mart.name}"
     ).fetchall()
     return first is not None and first == last
-
-
-def _named(mart: Mart, rows: str) -> str:
-    """SELECT of rows with the columns that are stored: names join the ids that they name."""
-    names = "".join(f", {name.seed}.{name.column}" for name in mart.names)
-    joins = "".join(
-        f" left join reference.{name.seed} as {name.seed}"
-        f" on {name.seed}.{name.name_of.lower()} = sums.{name.name_of.lower()}"
-        for name in mart.names
-    )
-    keys = ", ".join(f"sums.{key}" for key in mart.key_columns)
-    return f"select {keys}{names}, {', '.join(mart.measures)} from ({rows}) as sums{joins}"
 
 
 def _write_table(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
@@ -513,7 +501,8 @@ def _bring_mart_forward(
     """
     connection.execute(
         f"insert into published.{mart.name} ({columns}) "
-        f"select * from ({_named(mart, sums)}) as new_rows order by account_key, period_start"
+        f"select * from ({mart.named(sums, 'reference')}) as new_rows "
+        "order by account_key, period_start"
     )
     return True
 

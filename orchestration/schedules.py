@@ -26,7 +26,7 @@ def refresh_schedule() -> dg.RunRequest:
     cron_schedule="40 2 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description=("A pass a night that also holds every row of every mart against the messages."),
+    description="A pass a night that also holds every row of every mart against the messages.",
 )
 def nightly_schedule() -> dg.RunRequest:
     return dg.RunRequest(
@@ -35,12 +35,11 @@ def nightly_schedule() -> dg.RunRequest:
     )
 
 
-@dg.schedule(
+maintenance_schedule = dg.ScheduleDefinition(
+    name="maintenance_schedule",
     job=maintenance,
     cron_schedule="5 3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Order and room of the files, and what is kept, once a night.",
 )
-def maintenance_schedule() -> dg.RunRequest:
-    return dg.RunRequest()

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,14 @@ class AcceptedRequest:
     ended_at: float | None
     claims: int
     tries: int
+
+
+def _widen(database: sqlite3.Connection) -> None:
+    try:
+        database.execute(_ADDED_COLUMN)
+    except sqlite3.OperationalError as error:
+        if "duplicate column" not in str(error):
+            raise
 
 
 class Ledger:
@@ -231,8 +239,7 @@ class Ledger:
             if self._database is None:
                 # What was answered with 201 is kept through a power cut as well.
                 database = open_shared(self._path, _SCHEMA, wait_seconds=30)
-                with suppress(sqlite3.OperationalError):
-                    database.execute(_ADDED_COLUMN)
+                _widen(database)
                 self._database = database
             yield self._database
 

@@ -18,8 +18,6 @@ from orchestration.published_rows import are_parts_rows, found_by_position
 
 # So many rows tell what is wrong; more would not be read.
 _SHOWN = 20
-# Weights of counts are powers of these modulo a prime: they look like drawn at random.
-_GENERATORS, _PRIME = (610_639, 271_829), 1_048_573
 _WEEKS = 4
 _HOURS = 24
 
@@ -218,23 +216,22 @@ def agreement(
     for mart in marts().values():
         whole = scope.after is None or _is_made_anew(connection, mart.name, scope.after)
         kind = (mart.unit, mart.counted, whole)
-        weighed = _weighed(mart)
         if kind not in expected:
             expected[kind] = f"expected_{len(expected)}"
-            _expect(connection, expected[kind], mart, None if whole else scope.after, weighed)
+            _expect(connection, expected[kind], mart, None if whole else scope.after)
         found = f"marts.{mart.name}"
         if not whole:
             found = f"parts.{mart.name} where batch_id > {scope.after}"
         elif are_parts_rows(connection, mart):
             found = f"parts.{mart.name} where {mart.is_row}"
-        sums = ", ".join(f"{value} as {name}" for name, value in weighed.items())
-        differ = " or ".join(f"sum({name}) <> 0" for name in weighed)
+        measures = ", ".join(mart.measures)
+        differ = " or ".join(f"sum({name}) <> 0" for name in mart.measures)
         connection.execute(
             f"""
             create or replace temp table differing as
             select period_start, account_key, channel_code
             from (
-                select period_start, account_key, channel_code, {sums} from {found}
+                select period_start, account_key, channel_code, {measures} from {found}
                 union all
                 select * from {expected[kind]}
             ) as both_sides
@@ -256,36 +253,18 @@ def agreement(
     return pd.DataFrame(rows), shown[: 5 * _SHOWN]
 
 
-def _weighed(mart: Mart) -> dict[str, str]:
-    """SQL of the few numbers by which sums are compared, by name: costs, and two of all counts.
-
-    Each count has a weight of its own in either, so that counts that are mixed up, or that make up
-    for each other, are told apart but for a chance of one in 2^40. To sum up 26 columns by each key
-    of every mart would take twice as long.
-    """
-    types = catalogue().measures
-    counts = [name for name in mart.measures if types[name].type == "bigint"]
-    weighed = {name: name for name in mart.measures if name not in counts}
-    for generator in _GENERATORS:
-        weights = [pow(generator, power, _PRIME) for power in range(1, len(counts) + 1)]
-        terms = (f"{name} * {weight}" for name, weight in zip(counts, weights, strict=True))
-        weighed[f"counts_{generator}"] = " + ".join(terms)
-    return weighed
-
-
 def _expect(
     connection: duckdb.DuckDBPyConnection,
     name: str,
     mart: Mart,
     after: int | None,
-    weighed: dict[str, str],
 ) -> None:
     """Makes a table of what the messages, or clicks, come to, less than nothing."""
     source, condition = f"marts.{mart.counted}", ""
     if after is not None:
         facts = "fct_url_clicks" if mart.of_urls else "fct_messages"
         source, condition = f"facts.{facts}_changes", f"where batch_id > {after}"
-    negative = ", ".join(f"-({value}) as {name}" for name, value in weighed.items())
+    negative = ", ".join(f"-{name} as {name}" for name in mart.measures)
     connection.execute(
         f"create or replace temp table {name} as "
         f"select period_start, account_key, channel_code, {negative} from ("

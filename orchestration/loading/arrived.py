@@ -13,7 +13,7 @@ from msgmetrics.settings import PROJECT_ROOT
 from orchestration import webhooks
 from orchestration.loading import readers, records
 from orchestration.loading.records import Stream, judged_sql, streams
-from orchestration.warehouse import hashes_of_ids
+from orchestration.warehouse import hashes_to_insert
 
 
 def rules() -> str:
@@ -36,9 +36,7 @@ def insert_valid(
 ) -> None:
     """The valid records of these files, into the stream's raw table."""
     names = ", ".join(stream.field_names)
-    hashes = hashes_of_ids(stream.name)
-    hash_names = "".join(f", {name}" for name in hashes)
-    hash_values = "".join(f", {sql}" for sql in hashes.values())
+    hash_names, hash_values = hashes_to_insert(stream.name)
     connection.execute(
         f"insert into raw.{stream.name} ({names}, extra, file_id, batch_id{hash_names}) "
         f"select {names}, extra, file_id, $batch_id{hash_values} from arrived "

@@ -4,10 +4,8 @@ What a request means is `orchestration.webhooks`' affair. Here results are colle
 are judged by the same SQL as all others, and each result is loaded, set aside or refused.
 """
 
-import gc
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +19,7 @@ from orchestration.loading import readers
 from orchestration.loading.arrived import rules
 from orchestration.loading.landing import UnreadableFileError, text_lines
 from orchestration.loading.records import WEBHOOKS, Stream, judged_sql, streams, told_messages
-from orchestration.warehouse import hashes_of_ids
+from orchestration.warehouse import hashes_to_insert
 from orchestration.webhooks.reading import KNOWN, Event, Message
 from orchestration.webhooks.requests import Source, StrayFileError, outcomes, source_of
 
@@ -244,9 +242,7 @@ class Intake:
         """The results for which `which` holds: their records and what was posted."""
         for stream in (told_messages(), streams()["events"]):
             names = ", ".join(stream.field_names)
-            hashes = hashes_of_ids(stream.name)
-            hash_names = "".join(f", {name}" for name in hashes)
-            hash_values = "".join(f", {sql}" for sql in hashes.values())
+            hash_names, hash_values = hashes_to_insert(stream.name)
             self._connection.execute(
                 f"insert into raw.{stream.name} "
                 f"({names}, source_rank, file_id, batch_id{hash_names}) "
@@ -404,32 +400,14 @@ def _table(columns: Mapping[str, pa.DataType], rows: list[tuple[Any, ...]]) -> p
 
 def _batches(lines: Iterable[Line]) -> Iterator[_Batch]:
     """Results of many lines at a time."""
-    lines = iter(lines)
-    while len(batch := _filled(lines)):
-        yield batch
-
-
-def _filled(lines: Iterator[Line]) -> _Batch:
     batch = _Batch()
-    with _no_garbage_looked_for():
-        for line in lines:
-            batch.add(line, source_of(line.path))
-            if len(batch) >= _BATCH_RESULTS or batch.size > _BATCH_CHARACTERS:
-                break
-    return batch
-
-
-@contextmanager
-def _no_garbage_looked_for() -> Iterator[None]:
-    """Reading makes a great many objects and no cycles, so looking for some is a sixth of its time
-    for nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+    for line in lines:
+        batch.add(line, source_of(line.path))
+        if len(batch) >= _BATCH_RESULTS or batch.size > _BATCH_CHARACTERS:
+            yield batch
+            batch = _Batch()
+    if len(batch):
+        yield batch
 
 
 def _drop_results(connection: duckdb.DuckDBPyConnection) -> None:

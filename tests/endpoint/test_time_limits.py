@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import duckdb
@@ -25,6 +26,23 @@ def limits():
     limits.close()
 
 
+@contextmanager
+def asked_for_ever(limits, may_ask):
+    """A question that has begun, and asks DuckDB once it may."""
+    begun = threading.Event()
+
+    def ask():
+        with limits.limited(connection := duckdb.connect()):
+            begun.set()
+            may_ask.wait()
+            connection.execute(ENDLESS)
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask)
+        begun.wait()
+        yield asked
+
+
 def test_what_takes_too_long_is_interrupted_and_the_connection_can_be_used_again(limits):
     connection = duckdb.connect()
     with (
@@ -37,17 +55,8 @@ def test_what_takes_too_long_is_interrupted_and_the_connection_can_be_used_again
 
 
 def test_when_the_service_stops_all_that_runs_is_interrupted_and_nothing_begins(limits):
-    begun = threading.Event()
-
-    def ask():
-        connection = duckdb.connect()
-        with limits.limited(connection):
-            begun.set()
-            connection.execute(ENDLESS)
-
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(ask)
-        begun.wait()
+    (at_once := threading.Event()).set()
+    with asked_for_ever(limits, at_once) as asked:
         limits.stop()
         with pytest.raises(ServiceStopsError):
             asked.result()
@@ -58,17 +67,7 @@ def test_when_the_service_stops_all_that_runs_is_interrupted_and_nothing_begins(
 def test_a_statement_that_begins_after_the_service_has_stopped_is_interrupted_too():
     limits, stopped = TimeLimits(60), threading.Event()
     limits.watch()
-    begun = threading.Event()
-
-    def ask():
-        with limits.limited(connection := duckdb.connect()):
-            begun.set()
-            stopped.wait()
-            connection.execute(ENDLESS)
-
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(ask)
-        begun.wait()
+    with asked_for_ever(limits, stopped) as asked:
         limits.stop()
         limits.close()
         stopped.set()
