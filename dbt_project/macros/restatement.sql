@@ -12,12 +12,13 @@
         | selectattr('resource_type', 'equalto', 'model')
         | selectattr('config.materialized', 'equalto', 'restated')
         | map(attribute='name') | list -%}
-    {%- set after = run_query(
-        "select case when count(*) = " ~ restated | length ~ " then min(batch_id) end from facts.marks"
+    {%- set marks = run_query(
+        "select case when count(*) = " ~ restated | length ~ " then min(batch_id) end, max(batch_id) from facts.marks"
         ~ " where relation in ('" ~ restated | join("', '") ~ "')"
         ~ " and definition = '" ~ definition_of_outcomes() ~ "'"
         ~ " and relation in (select table_name from information_schema.tables where table_catalog = current_database())"
-    ).rows[0][0] -%}
+    ).rows[0] -%}
+    {%- set after = marks[0] -%}
     {#- What no build has verified yet is touched again, so that the tests of its records come again. -#}
     {%- set since = verified() -%}
     {%- set after = [after, since] | min if after is not none and since is not none else none -%}
@@ -25,6 +26,8 @@
     create or replace table facts.restatement as
     select
         {{ (days is none) | lower }} as everything,
+        -- whether every table holds just what came up to the first of these batches
+        {{ (days is not none and after == marks[1]) | lower }} as continues,
         {{ after if after is not none else 'null' }}::integer as after_batch_id,
         {{ upto }}::integer as upto_batch_id;
     comment on table facts.restatement is 'What the last run restated: the batches above one, up to another. One row.';
@@ -37,14 +40,17 @@
 
 {% macro restatement() -%}
     {%- if not execute or not table_exists('facts', 'restatement') -%}
-        {{ return({'everything': true, 'after': 0, 'upto': 0, 'days': []}) }}
+        {{ return({'everything': true, 'continues': false, 'after': 0, 'upto': 0, 'days': []}) }}
     {%- endif -%}
-    {%- set row = run_query('select everything, coalesce(after_batch_id, 0), upto_batch_id from facts.restatement').rows[0] -%}
+    {%- set row = run_query(
+        'select everything, continues, coalesce(after_batch_id, 0), upto_batch_id from facts.restatement'
+    ).rows[0] -%}
     {{ return({
         'everything': row[0],
-        'after': row[1],
-        'upto': row[2],
-        'days': [] if row[0] else backfilled_days(row[1], row[2]),
+        'continues': row[1],
+        'after': row[2],
+        'upto': row[3],
+        'days': [] if row[0] else backfilled_days(row[2], row[3]),
     }) }}
 {%- endmacro %}
 
@@ -86,17 +92,13 @@
 {%- endmacro %}
 
 
-{% macro positions(relation, touched, key) -%}
-    {#- Where the rows of these keys are. Scattered are the oldest, as many as still leave half of the
-        table's vectors unread. -#}
+{% macro positions(row_ids) -%}
+    {#- Of these rows, which are scattered: the oldest, as many as still leave half of the table's vectors
+        unread. -#}
     select
         row_id,
         row_number() over (order by row_id) <= least(max(row_id) over () // 4096, {{ most_scattered() }}) as is_scattered
-    from (
-        select rowid as row_id
-        from {{ relation }}
-        semi join {{ touched }} as touched using ({{ key }})
-    ) as positions
+    from ({{ row_ids }}) as row_ids
 {%- endmacro %}
 
 
@@ -125,6 +127,12 @@
 {% macro held(name) -%}
     {#- What the last run left of a model that is made later in this one. No ref: it would be a cycle. -#}
     {{ return(api.Relation.create(database=target.database, schema='facts', identifier=name)) }}
+{%- endmacro %}
+
+
+{% macro held_rows() -%}
+    {#- What a restated table with `touched` has of the touched messages, while its model runs. -#}
+    {{ return('restated_held') }}
 {%- endmacro %}
 
 

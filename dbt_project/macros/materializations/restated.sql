@@ -4,7 +4,8 @@
     a run that is killed has done all of it or nothing.
 
     key: the column by which held rows are found, a hash that several ids may share.
-    touched: the relation that lists the touched keys; without it, those of the new rows.
+    touched: the relation that lists the touched keys; without it, those of the new rows. With it the
+    model may select from held_rows(), unless everything is touched.
     changes: whether signed rows are kept. -#}
 
 {% materialization restated, adapter='duckdb' -%}
@@ -12,6 +13,7 @@
     {%- set window = restatement() -%}
     {%- set changes = this.incorporate(path={'identifier': this.identifier ~ '_changes'}) -%}
     {%- set key = config.require('key') -%}
+    {%- set touched = ref(config.get('touched')) if config.get('touched') -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
@@ -20,6 +22,9 @@
     {%- set ns = namespace(is_alike=false) -%}
     {%- if existing is not none and existing.is_table and mark is not none -%}
         {%- call statement('new_rows') -%}
+            {%- if touched and not window.everything %}
+            {{ rows_held(this, touched, key) }}
+            {%- endif %}
             create or replace temp table restated_new as {{ sql }}
         {%- endcall -%}
         {%- set ns.is_alike = columns_of('temp', 'main', 'restated_new')
@@ -34,7 +39,7 @@
 
     {%- call statement('main') -%}
         {%- if ns.is_alike -%}
-            {{ difference_applied(this, changes, window, mark.batch_id, key, config.get('touched'), config.get('changes', false)) }}
+            {{ difference_applied(this, changes, window, mark.batch_id, key, touched, config.get('changes', false)) }}
             {{ set_mark(this.identifier, window.upto, mark.rebuilt_batch_id, definition_of_outcomes()) }}
         {%- else -%}
             drop table if exists {{ this }};
@@ -59,19 +64,24 @@
 {%- endmaterialization %}
 
 
-{% macro difference_applied(relation, changes, window, after, key, touched, keeps_changes) -%}
-    {%- set columns = columns_of(relation.database, relation.schema, relation.identifier) | map('first') | list -%}
-    {%- set measures = var('measures') | map(attribute='name') | list -%}
-    {%- if window.everything -%}
-    create or replace temp table restated_held as select rowid as row_id, * from {{ relation }};
-    {%- else -%}
+{% macro rows_held(relation, touched, key) -%}
     create or replace temp table restated_positions as
-    {{ positions(relation, ref(touched) if touched else '(select distinct ' ~ key ~ ' from restated_new)', key) }};
+    {{ positions('select rowid as row_id from ' ~ relation ~ ' semi join ' ~ touched ~ ' as touched using (' ~ key ~ ')') }};
     {{ find_by_position(true) }};
     create or replace temp table restated_held as
     {{ records_at(relation, 'restated_positions', 'rowid as row_id, *') }};
     {{ find_by_position(false) }};
     drop table restated_positions;
+{%- endmacro %}
+
+
+{% macro difference_applied(relation, changes, window, after, key, touched, keeps_changes) -%}
+    {%- set columns = columns_of(relation.database, relation.schema, relation.identifier) | map('first') | list -%}
+    {%- set measures = var('measures') | map(attribute='name') | list -%}
+    {%- if window.everything %}
+    create or replace temp table restated_held as select rowid as row_id, * from {{ relation }};
+    {%- elif not touched %}
+    {{ rows_held(relation, '(select distinct ' ~ key ~ ' from restated_new)', key) }}
     {%- endif %}
     create or replace temp table restated_added as
     select * from restated_new except all select * exclude (row_id) from restated_held;

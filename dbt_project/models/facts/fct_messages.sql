@@ -5,7 +5,7 @@
     changes=true,
     post_hook="create or replace table {{ this.schema }}.applied_error_codes as select * from {{ ref('error_codes') }}",
 ) }}
--- depends_on: {{ ref('touched_messages') }}
+-- depends_on: {{ ref('touched_messages') }}, {{ ref('carried_messages') }}, {{ ref('fct_url_clicks') }}
 with
 
 messages as not materialized (
@@ -24,8 +24,31 @@ messages as not materialized (
 outcomes as (
 
     select
-        messages.*,
-        coalesce(statuses.event_type, 'NONE') as event_type,
+        messages.message_id,
+        messages.account_key,
+        messages.channel_code,
+        messages.direction,
+        messages.traffic_type,
+        messages.company_address as sender,
+        messages.sender_type,
+        case when messages.channel_code = 'EMAIL' then {{ email_domain('messages.company_address') }} end as sender_domain,
+        case when messages.channel_code = 'EMAIL' then {{ email_domain('messages.end_user_address') }} end as recipient_domain,
+        messages.communication_id as communication,
+        messages.campaign_reference_id as campaign_reference,
+        messages.network_id,
+        messages.country_id,
+        messages.application_id,
+        messages.entity_id,
+        messages.sent_at,
+        messages.segments,
+        case when messages.currency = '{{ var("currency") }}' then messages.cost_cents else 0 end as cost_cents,
+        messages.interaction_id is null or openers.message_key is not null as opens_interaction,
+        messages.message_hash,
+        case
+            when messages.interaction_id is not null
+                then {{ interaction_hash('messages.account_key', 'messages.interaction_id') }}
+        end as interaction_hash,
+
         case
             when not messages.is_outbound then 'DELIVERED_TO_HANDSET'
             else coalesce(statuses.status, 'PENDING_ENROUTE')
@@ -37,9 +60,16 @@ outcomes as (
         coalesce(statuses.error_code, 'NO_ERROR') as error_code,
         case when statuses.message_key is null then 'OK' else statuses.error_group end as error_group,
         coalesce(statuses.bounce_type, 'NONE') as bounce_type,
+        coalesce(statuses.event_type = 'DROPPED', false) as is_dropped,
         coalesce(statuses.is_suppression, false) as is_suppression,
-        engagement.* exclude (message_key),
-        messages.interaction_id is null or openers.message_key is not null as opens_interaction
+        engagement.first_delivered_at,
+        engagement.seen_at,
+        engagement.clicked_at,
+        coalesce(engagement.opens, 0) as opens,
+        coalesce(engagement.clicks, 0) as clicks,
+        coalesce(engagement.distinct_urls, 0) as distinct_urls,
+        coalesce(engagement.is_unsubscribed, false) as is_unsubscribed,
+        coalesce(engagement.is_complained, false) as is_complained
     from messages
     left join {{ ref('int_current_statuses') }} as statuses
         on messages.outbound_message_key = statuses.message_key
@@ -47,6 +77,12 @@ outcomes as (
         on messages.outbound_message_key = engagement.message_key
     left join {{ ref('int_interaction_openers') }} as openers
         on messages.message_key = openers.message_key
+    {%- if not everything_is_touched() %}
+
+    union all by name
+
+    {{ carried_outcomes() | indent(4) }}
+    {%- endif %}
 
 ),
 
@@ -54,10 +90,10 @@ states as (
 
     select
         *,
+        direction = 'OUTBOUND' as is_outbound,
         is_outbound and status_group = 'DELIVERED' as is_delivered,
         is_outbound and status_group = 'REJECTED' as is_rejected,
-        is_outbound and event_type = 'DROPPED' as is_dropped,
-        case when is_outbound and status_group = 'DELIVERED' then first_delivered_at end as delivered_at
+        case when is_delivered then first_delivered_at end as delivered_at
     from outcomes
 
 ),
@@ -82,12 +118,12 @@ select
     channel_code,
     direction,
     traffic_type,
-    company_address as sender,
+    sender,
     sender_type,
-    case when channel_code = 'EMAIL' then {{ email_domain('company_address') }} end as sender_domain,
-    case when channel_code = 'EMAIL' then {{ email_domain('end_user_address') }} end as recipient_domain,
-    communication_id as communication,
-    campaign_reference_id as campaign_reference,
+    sender_domain,
+    recipient_domain,
+    communication,
+    campaign_reference,
     network_id,
     country_id,
     application_id,
@@ -120,8 +156,8 @@ select
     case when is_outbound then 0 else segments end as traffic_in,
     (is_outbound and opens_interaction)::integer as interactions_out,
     (not is_outbound and opens_interaction)::integer as interactions_in,
-    case when is_outbound and currency = '{{ var("currency") }}' then cost_cents else 0 end as cost_cents_out,
-    case when not is_outbound and currency = '{{ var("currency") }}' then cost_cents else 0 end as cost_cents_in,
+    case when is_outbound then cost_cents else 0 end as cost_cents_out,
+    case when is_outbound then 0 else cost_cents end as cost_cents_in,
     (is_outbound and channel_code = 'EMAIL' and not is_rejected)::integer as accepted,
     is_sent::integer as sent,
     (is_sent and not is_rejected)::integer as sent_not_rejected,
@@ -134,17 +170,15 @@ select
     (bounce_type = 'HARD')::integer as hard_bounced,
     is_dropped::integer as dropped,
     (is_dropped and is_suppression)::integer as suppressed,
-    (coalesce(opens, 0) > 0)::integer as opened_messages,
-    coalesce(opens, 0)::integer as opens,
-    (coalesce(clicks, 0) > 0)::integer as clicked_messages,
-    coalesce(clicks, 0)::integer as clicks,
-    coalesce(distinct_urls, 0)::integer as distinct_urls,
-    coalesce(is_unsubscribed, false)::integer as unsubscribed,
-    coalesce(is_complained, false)::integer as complained,
+    (opens > 0)::integer as opened_messages,
+    opens::integer as opens,
+    (clicks > 0)::integer as clicked_messages,
+    clicks::integer as clicks,
+    distinct_urls::integer as distinct_urls,
+    is_unsubscribed::integer as unsubscribed,
+    is_complained::integer as complained,
 
     ---------- by which a restatement finds them
     message_hash,
-    case
-        when interaction_id is not null then {{ interaction_hash('account_key', 'interaction_id') }}
-    end as interaction_hash
+    interaction_hash
 from durations

@@ -8,4 +8,5 @@ select
     min(events.occurred_at) as first_occurred_at
 from {{ ref('stg_events') }} as events
 anti join {{ ref('stg_messages') }} as messages on events.message_key = messages.message_key
+anti join {{ ref('carried_messages') }} as carried on events.message_key = carried.message_key
 group by events.message_hash, events.message_key

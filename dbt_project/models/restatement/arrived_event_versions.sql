@@ -2,7 +2,8 @@
 {% set window = restatement() %}
 select
     events.event_hash,
-    events.message_hash
+    events.message_hash,
+    events.batch_id <= {{ window.after }} as is_earlier
 from {{ source('raw', 'events') }} as events
 {%- if window.everything %}
 where false

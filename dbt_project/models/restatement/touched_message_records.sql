@@ -1,3 +1,10 @@
--- The records of the touched messages, all versions. Empty when everything is touched.
-{{ config(pre_hook="{{ find_by_position(true) }}", post_hook="{{ find_by_position(false) }}") }}
-{{ records_at(source('raw', 'messages'), ref('touched_message_positions')) }}
+-- The records of the messages that are computed anew, all versions. Empty when everything is touched.
+{{ config(materialized='found', table='raw.messages') }}
+{%- set window = restatement() %}
+select rowid as row_id from {{ source('raw', 'messages') }}
+semi join (
+    select message_hash from {{ ref('touched_messages') }} where not is_new and not is_carried
+) as touched using (message_hash)
+union
+select rowid as row_id from {{ source('raw', 'messages') }}
+where {{ arrived(window) }} and message_hash in (select message_hash from {{ ref('touched_messages') }} where is_new)
