@@ -130,3 +130,51 @@ def test_a_click_400_days_late_restates_its_hour_and_the_trail_names_its_file(wa
     assert row[:-1] == (hour, "0000-shop", "SMS", 0, 1, 0, 0, 1, "load", 1)
     assert row[-1].startswith("events/delivery-2/")
     assert clicked == [(hour, 1)]
+
+
+def read_again(warehouse: IncrementalWarehouse) -> tuple[set[str], set[int]]:
+    """The messages that were carried on, and the batches of the records that were read."""
+    with warehouse.connection() as connection:
+        carried = connection.execute("select message_id from restatement.carried_messages")
+        carried = {message_id for (message_id,) in carried.fetchall()}
+        batches = connection.execute(
+            "select batch_id from restatement.touched_message_records "
+            "union select batch_id from restatement.touched_event_records"
+        )
+        return carried, {batch_id for (batch_id,) in batches.fetchall()}
+
+
+def test_new_messages_and_late_events_read_no_earlier_record(warehouse) -> None:
+    arriving = RecordSet(
+        messages=(message(8),),
+        events=(
+            event(8, "DELIVERED"),
+            event(8, "CLICKED", url="https://x.io/"),
+            event(2, "OPENED"),
+            event(3, "DELIVERED"),
+            event(3, "SENT"),
+        ),
+    )
+    report = warehouse.arrive(arriving, Random(5))
+    warehouse.build()
+    assert read_again(warehouse) == ({"0000-2", "0000-3"}, {report.batch_id})
+    assert held_by(warehouse, "delivered = 1 and message_id = '0000-3'") == {"0000-3"}
+    assert held_by(warehouse, "dropped = 1 and opens = 1") == {"0000-2"}
+
+
+def test_an_event_that_came_before_or_competes_with_the_held_status_has_all_records_read(
+    warehouse,
+) -> None:
+    arriving = RecordSet(
+        events=(
+            event(8, "CLICKED", url="https://x.io/another"),
+            event(1, "DELIVERED", occurred_at=LONG_AGO.isoformat()),
+        ),
+    )
+    report = warehouse.arrive(arriving, Random(6))
+    warehouse.build()
+    carried, batches = read_again(warehouse)
+    assert not carried
+    assert min(batches) < report.batch_id
+    assert not held_by(warehouse, "delivered = 1 and message_id = '0000-1'")
+    assert held_by(warehouse, "clicks = 1 and message_id = '0000-8'")
