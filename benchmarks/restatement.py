@@ -90,7 +90,7 @@ def run(
         for history in histories * 2:
             _, history.published = publish_batch(history.path, history.published)
     scans = []
-    first = min(history.batches_before() for history in histories) if again else 0
+    first = max(history.batches_before() for history in histories) if again else 0
     for number in range(first, first + batches):
         for history in histories:
             with history.open() as connection:

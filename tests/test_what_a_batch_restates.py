@@ -42,7 +42,10 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IncrementalW
     """A built one: the messages below, and many others. In the end all its tables must be right."""
     warehouse = IncrementalWarehouse(tmp_path_factory.mktemp("restated"))
     ours = RecordSet(
-        messages=tuple(message(number) for number in range(4)),
+        messages=(
+            *(message(number) for number in range(4)),
+            message(4, direction="INBOUND", segments=3, cost_cents="0.5"),
+        ),
         events=(
             event(0, "UNDELIVERABLE", error_code="EC_SYSTEM_ERROR"),
             event(1, "UNDELIVERABLE", error_code="EC_UNKNOWN_SUBSCRIBER"),
@@ -153,13 +156,16 @@ def test_new_messages_and_late_events_read_no_earlier_record(warehouse) -> None:
             event(2, "OPENED"),
             event(3, "DELIVERED"),
             event(3, "SENT"),
+            event(4, "DELIVERED"),
+            event(4, "CLICKED", url="https://x.io/"),
         ),
     )
     report = warehouse.arrive(arriving, Random(5))
     warehouse.build()
-    assert read_again(warehouse) == ({"0000-2", "0000-3"}, {report.batch_id})
+    assert read_again(warehouse) == ({"0000-2", "0000-3", "0000-4"}, {report.batch_id})
     assert held_by(warehouse, "delivered = 1 and message_id = '0000-3'") == {"0000-3"}
     assert held_by(warehouse, "dropped = 1 and opens = 1") == {"0000-2"}
+    assert not {"0000-4"} & {message_id for _, message_id in changes(warehouse)}
 
 
 def test_an_event_that_came_before_or_competes_with_the_held_status_has_all_records_read(

@@ -5,5 +5,9 @@ select
     events.message_id,
     events.event_type
 from {{ ref('stg_events') }} as events
-inner join {{ ref('stg_messages') }} as messages on events.message_id = messages.message_id
+inner join (
+    select message_id, direction from {{ ref('stg_messages') }}
+    union all
+    select message_id, direction from {{ ref('carried_messages') }}
+) as messages on events.message_id = messages.message_id
 where messages.direction = 'INBOUND'

@@ -18,9 +18,9 @@ select
     held.application_id,
     held.entity_id,
     held.sent_at,
-    held.traffic_out as segments,
-    held.cost_cents_out as cost_cents,
-    held.interactions_out = 1 as opens_interaction,
+    held.traffic_out + held.traffic_in as segments,
+    held.cost_cents_out + held.cost_cents_in as cost_cents,
+    held.interactions_out + held.interactions_in = 1 as opens_interaction,
     held.message_hash,
     held.interaction_hash,
 
@@ -45,11 +45,17 @@ select
     held.unsubscribed = 1 or coalesce(engagement.is_unsubscribed, false) as is_unsubscribed,
     held.complained = 1 or coalesce(engagement.is_complained, false) as is_complained
 from {{ held_rows() }} as held
-inner join {{ ref('carried_messages') }} as messages on held.message_hash = messages.message_hash
+inner join (
+    select
+        message_hash,
+        -- events of an inbound message change nothing
+        case when direction = 'OUTBOUND' then message_key end as outbound_message_key
+    from {{ ref('carried_messages') }}
+) as messages on held.message_hash = messages.message_hash
 left join {{ ref('int_current_statuses') }} as finals
-    on messages.message_key = finals.message_key and finals.status_group <> 'PENDING'
+    on messages.outbound_message_key = finals.message_key and finals.status_group <> 'PENDING'
 left join {{ ref('int_engagement_by_message') }} as engagement
-    on messages.message_key = engagement.message_key
+    on messages.outbound_message_key = engagement.message_key
 left join (
     -- these have the clicks that have come
     select message_hash, count(distinct url) as distinct_urls

@@ -41,9 +41,10 @@ select
     sum(clicks)::integer as clicks,
     message_hash
 from (
-    select messages.* exclude (message_key), clicked.url, clicked.clicks
+    select messages.* exclude (message_key, direction), clicked.url, clicked.clicks
     from {{ ref('carried_messages') }} as messages
     inner join clicked on messages.message_key = clicked.message_key
+    where messages.direction = 'OUTBOUND'
     union all by name
     select held.* exclude (row_id, clicked_messages)
     from {{ held_rows() }} as held

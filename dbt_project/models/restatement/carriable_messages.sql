@@ -10,6 +10,7 @@ select
     null::varchar as message_id,
     null::varchar as account_key,
     null::varchar as channel_code,
+    null::varchar as direction,
     null::timestamp as sent_at
 where false
 {%- else -%}
@@ -51,6 +52,7 @@ select
     held.message_id,
     held.account_key,
     held.channel_code,
+    held.direction,
     held.sent_at
 from {{ ref('held_outcomes') }} as held
 semi join of_one_message on held.message_hash = of_one_message.message_hash
@@ -60,8 +62,8 @@ semi join {{ ref('directly_touched_messages') }} as touched
 anti join {{ ref('moved_events') }} as moved on held.message_hash = moved.message_hash
 anti join {{ held('waiting_events') }} as waiting on held.message_hash = waiting.message_hash
 where
-    held.direction = 'OUTBOUND'
+    held.direction = 'INBOUND'
     -- The first final status stands before all pending ones. Between two of a kind their moments decide,
     -- and those of the held one are not held.
-    and case when held.status_group = 'PENDING' then has_final or not has_pending else not has_final end
+    or case when held.status_group = 'PENDING' then has_final or not has_pending else not has_final end
 {%- endif %}
