@@ -11,11 +11,15 @@
     {%- set existing = load_cached_relation(this) -%}
     {%- set parts = mart_parts(this.identifier) -%}
     {%- set facts = 'fct_url_clicks' if mart == 'url' else 'fct_messages' -%}
-    {%- set counted = mark_of(facts) -%}
-    {%- set mark = mark_of(this.identifier) -%}
+    {%- set marks = marks_of([facts, facts ~ '_changes', this.identifier]) -%}
+    {%- set counted = marks.get(facts) -%}
+    {%- set mark = marks.get(this.identifier) -%}
     {%- set definition = local_md5(sums(mart, grain, 'sent_at', 'facts')) -%}
-    {%- set days = backfilled_days(mark.batch_id, counted.batch_id) if mark else none -%}
-    {%- set folded_upto = mark_of(facts ~ '_changes') -%}
+    {%- set days = none -%}
+    {%- if mark -%}
+        {%- set days = backfilled_days(mark.batch_id, counted.batch_id) if mark.batch_id < counted.batch_id else [] -%}
+    {%- endif -%}
+    {%- set folded_upto = marks.get(facts ~ '_changes') -%}
     {%- set is_made_anew = mark is none
         or mark.definition != definition
         or mark.rebuilt_batch_id < counted.rebuilt_batch_id
