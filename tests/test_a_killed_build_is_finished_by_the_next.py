@@ -68,7 +68,7 @@ def contents_of(folder: Path) -> dict[str, list[tuple]]:
 
 def test_a_build_killed_or_out_of_room_anywhere_is_finished_by_the_next(work: Path) -> None:
     random = Random(5)
-    whens = ("before", "inside", "after", "full")
+    whens = ("inside", "full", "after", "before")
     points = [f"{random.random():.4f}:{whens[index % len(whens)]}" for index in range(POINTS)]
     undisturbed, *outcomes = killed_at(work, "none", *points)
     assert undisturbed["is_whole"] and [one["point"] for one in outcomes] == points
