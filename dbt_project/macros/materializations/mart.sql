@@ -66,7 +66,7 @@
     {%- endcall -%}
     {%- if is_made_anew or existing is none or not existing.is_view -%}
         {#- Between two such runs neither the parts nor the view over them can come to other types. -#}
-        {{ get_assert_columns_equivalent(mart_of_parts(mart, parts, with_metrics=grain != 'minute')) }}
+        {{ assert_contract(mart_of_parts(mart, parts, with_metrics=grain != 'minute')) }}
     {%- endif -%}
 
     {%- call statement('view') -%}
@@ -81,6 +81,23 @@
     {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return({'relations': [this.incorporate(type='view')]}) }}
 {%- endmaterialization %}
+
+
+{% macro assert_contract(sql) -%}
+    {#- dbt's own comparison calls a macro for each column of both sides, so it is asked only where names
+        and types are not the stated ones to the letter: it says then what differs, if anything does. -#}
+    {%- set found = {} -%}
+    {%- for row in run_query("select column_name, column_type from (describe " ~ sql ~ ")").rows -%}
+        {%- do found.update({row[0]: row[1]}) -%}
+    {%- endfor -%}
+    {%- set stated = {} -%}
+    {%- for column in model.columns.values() -%}
+        {%- do stated.update({column.name: column.data_type | upper | replace(' ', '')}) -%}
+    {%- endfor -%}
+    {%- if found != stated -%}
+        {{ get_assert_columns_equivalent(sql) }}
+    {%- endif -%}
+{%- endmacro %}
 
 
 {% macro is_crowded(parts, made_anew_at) -%}
