@@ -13,8 +13,9 @@ test: .venv/dev  ## set-up, every test
 bench: .venv/dev  ## what a batch costs on a short and a long history; HISTORY=10,50 for the bars
 	$(BIN)/python -m benchmarks --publications --history $(if $(HISTORY),$(HISTORY),0.5,2)
 
-soak: .venv/dev  ## builds killed at 60 more statements, publications and loads at every kind of step
-	MSGMETRICS_TEST_KILLS=60 $(BIN)/python -m pytest -q tests/test_a_killed_*.py tests/loading/test_exactly_once.py
+soak: .venv/dev  ## builds killed at 60 statements, publications and loads at every kind of step, more records
+	MSGMETRICS_TEST_KILLS=60 MSGMETRICS_TEST_SETS=400 $(BIN)/python -m pytest -q tests/test_a_killed_*.py \
+		tests/loading/test_exactly_once.py tests/test_incremental_equals_full_refresh.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .

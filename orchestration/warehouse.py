@@ -314,14 +314,12 @@ def create_raw_tables(connection: duckdb.DuckDBPyConnection) -> None:
 def _widen_files(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes raw.files of an earlier release anew: its check knew no results that are set aside,
     and DuckDB cannot change a check."""
-    columns = {
-        name
-        for (name,) in connection.execute(
-            "select column_name from duckdb_columns() where database_name = current_database() "
-            "and schema_name = 'raw' and table_name = 'files'"
-        ).fetchall()
-    }
-    if not columns or "set_aside" in columns:
+    # Not by duckdb_columns(), which looks at all columns of all marts before it leaves any out.
+    found = connection.execute(
+        "select contains(sql, 'set_aside') from duckdb_tables() "
+        "where database_name = current_database() and schema_name = 'raw' and table_name = 'files'"
+    ).fetchone()
+    if found != (False,):
         return
     with transaction(connection):
         connection.execute("create or replace temp table kept_files as from raw.files")

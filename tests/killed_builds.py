@@ -4,9 +4,9 @@ what happened.
 Run as a program, so that the tests' own process, with its DuckDB threads, is not the one that
 forks: `python killed_builds.py WORK POINT ...`. WORK/template/warehouse.duckdb is what every build
 starts from; WORK/<number>/warehouse.duckdb is what the kill at that point and the next build leave.
-A point is `<statement>:<before|inside|after|full>`, or `none` for an undisturbed build; `full` is a
-disk that is full from that statement on. Prints a JSON object a point. What must hold afterwards is
-the tests' matter.
+A point is `none` for an undisturbed build, which comes first, or `<share>:<when>`: at that share of
+its statements, from 0 to below 1, `before`, `inside` or `after`; or `full`, for a disk that is full
+from there on. Prints a JSON object a point. What must hold afterwards is the tests' matter.
 """
 
 import json
@@ -20,17 +20,7 @@ from pathlib import Path
 
 from dbt.adapters.duckdb.environments import local
 from dbt.cli.main import dbtRunner
-
-PROJECT = Path(__file__).parents[1] / "dbt_project"
-
-
-def arguments(command: str, folder: Path) -> list[str]:
-    return [
-        *(command, "--quiet", "--log-level-file", "none"),
-        *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
-        *("--target-path", str(folder / "dbt"), "--log-path", str(folder / "dbt")),
-        *(("--exclude-resource-type", "test", "unit_test", "seed") if command == "build" else ()),
-    ]
+from incremental_warehouse import dbt_arguments, parsed_project
 
 
 def kill_self() -> None:
@@ -66,6 +56,12 @@ def fill_disk() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
+def statement_of(point: str, last: int) -> str:
+    """The point with the number of its statement, of so many, in the place of their share."""
+    share, _, when = point.partition(":")
+    return f"{1 + int(float(share) * last)}:{when}" if when else point
+
+
 def build(folder: Path, point: str, manifest: object) -> tuple[bool, int]:
     """Builds in a child. Returns whether it came to its end, and how many statements it ran."""
     reader, writer = os.pipe()
@@ -73,7 +69,9 @@ def build(folder: Path, point: str, manifest: object) -> tuple[bool, int]:
     if pid == 0:
         os.environ["MSGMETRICS_WAREHOUSE"] = str(folder / "warehouse.duckdb")
         local.DuckDBCursorWrapper = cursor = killing(point)
-        result = dbtRunner(manifest=manifest).invoke(arguments("build", folder))
+        result = dbtRunner(manifest=manifest).invoke(
+            dbt_arguments("build", folder / "dbt", "test", "unit_test", "seed")
+        )
         os.write(writer, str(cursor.statements).encode())
         os._exit(0 if result.success else 1)
     os.close(writer)
@@ -87,15 +85,16 @@ def build(folder: Path, point: str, manifest: object) -> tuple[bool, int]:
 
 
 def main(work: Path, points: list[str]) -> None:
-    os.environ["MSGMETRICS_WAREHOUSE"] = str(work / "template" / "warehouse.duckdb")
-    manifest = dbtRunner().invoke(arguments("parse", work)).result
+    manifest = parsed_project()
+    last = 0
     for number, point in enumerate(points):
         folder = work / str(number)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         for file in (work / "template").iterdir():
             shutil.copy(file, folder)
-        is_whole, statements = build(folder, point, manifest)
+        is_whole, statements = build(folder, statement_of(point, last), manifest)
+        last = last or statements
         if not is_whole:
             build(folder, "none", manifest)
         outcome = {"point": point, "is_whole": is_whole, "statements": statements}

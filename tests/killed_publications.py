@@ -114,10 +114,11 @@ def shown(home: Path) -> dict[str, object]:
 
 def main(home: Path, points: list[str]) -> None:
     snapshots = Settings(home=home).snapshots_dir
+    before = None
     for point in points:
         shutil.rmtree(home / "published", ignore_errors=True)
         shutil.copytree(home / "published.saved", home / "published", symlinks=True)
-        before = shown(home)
+        before = before or shown(home)
         was_killed = publish(home, point) is None
         after = shown(home)
         statements = publish(home, "none")

@@ -38,7 +38,8 @@ def warehouse_rows(settings: Settings) -> dict[str, list[Row]]:
 
 def published_rows(settings: Settings) -> dict[str, list[Row]]:
     """Every row of every table under the stable name that the warehouse has, too."""
-    known = {name for name in warehouse_rows(settings)}
+    with duckdb.connect(str(settings.warehouse_path)) as connection:
+        known = [table for _, table in published_tables(connection)]
     with duckdb.connect(str(settings.published_path), read_only=True) as file:
         return {table: rows_of(file, table) for table in sorted(known)}
 

@@ -35,24 +35,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, part in enumerate((first, second)):
         warehouse.arrive(part, random)
         if number == 0:
-            _in_another_process(work)
+            warehouse.build()
     template = work / "template"
     template.mkdir()
     shutil.copy(warehouse.settings.warehouse_path, template / "warehouse.duckdb")
     return work
-
-
-def _in_another_process(work: Path) -> None:
-    """Builds with seeds; a process of its own, so that this one keeps no hold of the file."""
-    script = (
-        "import sys; from pathlib import Path; from incremental_warehouse import "
-        "IncrementalWarehouse; IncrementalWarehouse(Path(sys.argv[1])).build()"
-    )
-    subprocess.run(
-        [sys.executable, "-c", script, str(work)],
-        check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
 
 
 def killed_at(work: Path, *points: str) -> list[dict]:
@@ -61,7 +48,11 @@ def killed_at(work: Path, *points: str) -> list[dict]:
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "MSGMETRICS_DEFINITION": "as released"},
+        env={
+            **os.environ,
+            "MSGMETRICS_DEFINITION": "as released",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
     )
     return [json.loads(line) for line in finished.stdout.splitlines() if line.startswith("{")]
 
@@ -76,19 +67,15 @@ def contents_of(folder: Path) -> dict[str, list[tuple]]:
 
 
 def test_a_build_killed_or_out_of_room_anywhere_is_finished_by_the_next(work: Path) -> None:
-    (undisturbed,) = killed_at(work, "none")
+    random = Random(5)
+    whens = ("inside", "full", "after", "before")
+    points = [f"{random.random():.4f}:{whens[index % len(whens)]}" for index in range(POINTS)]
+    undisturbed, *outcomes = killed_at(work, "none", *points)
+    assert undisturbed["is_whole"] and [one["point"] for one in outcomes] == points
     expected = contents_of(work / "0")
     assert expected["facts.fct_messages_changes"], "the second batch has to restate something"
-    last, random = undisturbed["statements"], Random(5)
-    whens = ("before", "inside", "after", "full")
-    points = [
-        f"{number}:{whens[index % len(whens)]}"
-        for index, number in enumerate(random.sample(range(1, last + 1), min(POINTS, last)))
-    ]
-    outcomes = killed_at(work, *points)
-    assert [one["point"] for one in outcomes] == points
     assert sum(not one["is_whole"] for one in outcomes) >= len(points) * 0.6
-    for number, outcome in enumerate(outcomes):
+    for number, outcome in enumerate(outcomes, start=1):
         found = contents_of(work / str(number))
         unlike = [table for table, rows in expected.items() if found[table] != rows]
         assert not unlike, (outcome["point"], unlike)

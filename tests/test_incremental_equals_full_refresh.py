@@ -2,12 +2,13 @@
 
 Every batch is loaded and built by dbt as a pass does; after each one every row of every table is
 compared, both ways, with the project's SELECTs over all records at once. On the way changes are
-forgotten and days backfilled. Hundreds of hostile record
-sets, which share no id, arrive side by side, each in a random split of its own.
+forgotten and days backfilled. Many hostile record sets, which share no id, arrive side by side,
+each in a random split of its own; `make soak` draws more. No check of a pass fires on any of it.
 """
 
 from __future__ import annotations
 
+import os
 from datetime import date
 from pathlib import Path
 from random import Random
@@ -16,7 +17,7 @@ import pytest
 from hostile import RecordSet, drawn, every_bound, every_tie, side_by_side
 from incremental_warehouse import IncrementalWarehouse, definitions_of
 
-SETS = 250
+SETS = int(os.environ.get("MSGMETRICS_TEST_SETS", "120"))
 BATCHES = 4
 
 
@@ -57,5 +58,8 @@ def test_after_every_batch_all_tables_are_those_of_the_definitions(
         if number == 2:
             assert warehouse.forget_changes(), "there have to be changes to forget"
             warehouse.backfill(date(2026, 5, 5), date(2026, 5, 6))
-        warehouse.build()
+        if number < BATCHES - 1:
+            warehouse.build()
+        else:
+            assert warehouse.checked_build() == set()
         assert_same(warehouse.held(), definitions_of(warehouse))

@@ -31,30 +31,51 @@ expected_of_urls as (
     from {{ facts_since('url_clicks', 'fct_url_clicks', since) }}
     group by account_key, channel_code
 
-)
+),
 
-{% for grain in ['hourly', 'daily'] %}
-{%- for mart in marts() %}
-select
-    '{{ grain }}_by_{{ mart }}' as mart,
-    coalesce(expected.account_key, found.account_key) as account_key,
-    coalesce(expected.channel_code, found.channel_code) as channel_code
-from {{ 'expected_of_urls' if mart == 'url' else 'expected' }} as expected
-full join (
+-- Marts count, what is expected of them counts negative: of each measure nothing must be left. What
+-- changes no measure may be on one side alone.
+both_sides as (
+
+    {% for grain in ['hourly', 'daily'] %}
+    {%- for mart in marts() %}
     select
+        '{{ grain }}_by_{{ mart }}' as mart,
         account_key,
         channel_code,
-        {{ summed_measures(mart) }}
+        {%- for measure in var('measures') %}
+        {{ measure.name if measure in mart_measures(mart) else 0 }} as {{ measure.name }}{{ "," if not loop.last }}
+        {%- endfor %}
     from {{ mart_since(grain ~ '_by_' ~ mart, since) }}
-    group by account_key, channel_code
-) as found
-    on expected.account_key is not distinct from found.account_key
-    and expected.channel_code is not distinct from found.channel_code
-where
-    {%- for measure in mart_measures(mart) %}
-    {{ "or " if not loop.first }}expected.{{ measure.name }} is distinct from found.{{ measure.name }}
+    union all
     {%- endfor %}
-{{ "union all" if not loop.last }}
-{%- endfor %}
-{{ "union all" if not loop.last }}
-{%- endfor %}
+    {%- endfor %}
+    {%- for expected, kind in [('expected', 'channel'), ('expected_of_urls', 'url')] %}
+    select
+        unnest([
+            {%- for mart in marts() if (mart == 'url') == (kind == 'url') %}
+            'hourly_by_{{ mart }}', 'daily_by_{{ mart }}'{{ "," if not loop.last }}
+            {%- endfor %}
+        ]) as mart,
+        account_key,
+        channel_code,
+        {%- for measure in var('measures') %}
+        {{ '-' ~ measure.name if measure in mart_measures(kind) else 0 }} as {{ measure.name }}{{ "," if not loop.last }}
+        {%- endfor %}
+    from {{ expected }}
+    {{- " union all" if not loop.last }}
+    {%- endfor %}
+
+)
+
+select
+    mart,
+    account_key,
+    channel_code
+from both_sides
+group by mart, account_key, channel_code
+having
+    count({{ var('measures') | map(attribute='name') | join(' + ') }}) < count(*)  -- some measure is null
+    {%- for measure in var('measures') %}
+    or sum({{ measure.name }}) <> 0
+    {%- endfor %}

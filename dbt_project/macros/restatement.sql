@@ -143,8 +143,8 @@
 
 {% macro table_exists(schema, name) -%}
     {{ return(execute and run_query(
-        "select count(*) from information_schema.tables where table_catalog = current_database()"
-        ~ " and table_schema = '" ~ schema ~ "' and table_name = '" ~ name ~ "'"
+        "select count(*) from duckdb_tables() where database_name = current_database()"
+        ~ " and schema_name = '" ~ schema ~ "' and table_name = '" ~ name ~ "'"
     ).rows[0][0] > 0) }}
 {%- endmacro %}
 
@@ -181,13 +181,19 @@
 
 
 {% macro mark_of(relation) -%}
-    {%- set rows = run_query(
-        "select batch_id, rebuilt_batch_id, definition from facts.marks where relation = '" ~ relation ~ "'"
+    {{ return(marks_of([relation]).get(relation)) }}
+{%- endmacro %}
+
+
+{% macro marks_of(relations) -%}
+    {%- set marks = {} -%}
+    {%- for row in run_query(
+        "select relation, batch_id, rebuilt_batch_id, definition from facts.marks where relation in ('"
+        ~ relations | join("', '") ~ "')"
     ).rows -%}
-    {%- if rows | length == 0 -%}
-        {{ return(none) }}
-    {%- endif -%}
-    {{ return({'batch_id': rows[0][0], 'rebuilt_batch_id': rows[0][1], 'definition': rows[0][2]}) }}
+        {%- do marks.update({row[0]: {'batch_id': row[1], 'rebuilt_batch_id': row[2], 'definition': row[3]}}) -%}
+    {%- endfor -%}
+    {{ return(marks) }}
 {%- endmacro %}
 
 

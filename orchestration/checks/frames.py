@@ -51,11 +51,11 @@ def bounds_of_metrics(
     nothing that is looked at has a value of it) and not_finite (how many of the two are NaN or
     infinite).
     """
-    rows = []
+    rows, columns = [], _columns_of_marts(connection)
     for grain in ("hourly", "daily"):
         for mart in known.marts:
             name = f"{grain}_by_{mart}"
-            present = _columns(connection, name)
+            present = columns.get(name, set())
             metrics = [m for m in known.metrics.values() if m.url or mart != "url"]
             found = [m for m in metrics if m.column in present]
             measured = _measured(connection, rows_of_mart(connection, name, scope), found)
@@ -141,13 +141,13 @@ def _is_made_anew(connection: duckdb.DuckDBPyConnection, mart: str, after: int) 
     return found == (True,) or replaced == (True,)
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:
+def _columns_of_marts(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
+    """In one query, for each looks at all columns of the warehouse before it leaves any out."""
     found = connection.execute(
-        "select column_name from information_schema.columns "
-        "where table_catalog = current_database() and table_schema = 'marts' and table_name = ?",
-        [table],
+        "select table_name, list(column_name) from duckdb_columns() "
+        "where database_name = current_database() and schema_name = 'marts' group by all"
     ).fetchall()
-    return {name for (name,) in found}
+    return {table: set(columns) for table, columns in found}
 
 
 def _measured(

@@ -156,6 +156,37 @@ def test_quarantine_shows_file_row_reason_and_raw_text(home: Home) -> None:
     assert shown == one and shown["raw_text"] and shown["reason"]
 
 
+def test_one_command_makes_a_damaged_published_file_anew_and_maintenance_changes_no_number(
+    home: Home, tmp_path: Path
+) -> None:
+    shutil.copytree(home.path, tmp_path / "home", symlinks=True)
+    damaged = Home(tmp_path / "home")
+
+    def numbers() -> list[tuple]:
+        with duckdb.connect(str(damaged.published), read_only=True) as published:
+            return [
+                *published.execute("from daily_by_country order by all").fetchall(),
+                *published.execute("from messages order by all").fetchall(),
+            ]
+
+    before = numbers()
+    damaged.published.resolve().write_bytes(b"damaged" * 1000)
+    told = damaged.msgmetrics("status")
+    assert told.returncode == 2
+    assert "publish anew with `msgmetrics run`" in " ".join(told.stderr.split())
+    mended = damaged.msgmetrics("run", "--json")
+    assert mended.returncode == 0, mended.stderr
+    assert numbers() == before
+    maintained = damaged.msgmetrics("maintain", "--json", MSGMETRICS_COMPACT_ABOVE="0")
+    assert maintained.returncode == 0, maintained.stderr
+    done = json.loads(maintained.stdout)
+    assert numbers() == before
+    assert "published_bytes" not in done, "it was written in order just now"
+    assert done["warehouse_bytes"] <= done["warehouse_bytes_before"]
+    again = json.loads(damaged.msgmetrics("maintain", "--json").stdout)
+    assert again.keys() == {"run_id", "change_rows_dropped", "run_records_dropped"}
+
+
 def rows_of_the_summary_in_the_readme() -> set[str]:
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
     block = readme.split("<!-- output: make run -->")[1].split("```")[1]
@@ -225,37 +256,6 @@ def test_ctrl_c_while_a_pass_waits_for_another_is_one_sentence(tmp_path: Path) -
         assert process.wait(timeout=120) == 130
     assert "interrupted; what was finished is kept" in said.read_text("utf-8")
     assert "Traceback" not in said.read_text("utf-8")
-
-
-def test_one_command_makes_a_damaged_published_file_anew_and_maintenance_changes_no_number(
-    home: Home, tmp_path: Path
-) -> None:
-    shutil.copytree(home.path, tmp_path / "home", symlinks=True)
-    damaged = Home(tmp_path / "home")
-
-    def numbers() -> list[tuple]:
-        with duckdb.connect(str(damaged.published), read_only=True) as published:
-            return [
-                *published.execute("from daily_by_country order by all").fetchall(),
-                *published.execute("from messages order by all").fetchall(),
-            ]
-
-    before = numbers()
-    damaged.published.resolve().write_bytes(b"damaged" * 1000)
-    told = damaged.msgmetrics("status")
-    assert told.returncode == 2
-    assert "publish anew with `msgmetrics run`" in " ".join(told.stderr.split())
-    mended = damaged.msgmetrics("run", "--json")
-    assert mended.returncode == 0, mended.stderr
-    assert numbers() == before
-    maintained = damaged.msgmetrics("maintain", "--json", MSGMETRICS_COMPACT_ABOVE="0")
-    assert maintained.returncode == 0, maintained.stderr
-    done = json.loads(maintained.stdout)
-    assert numbers() == before
-    assert "published_bytes" not in done, "it was written in order just now"
-    assert done["warehouse_bytes"] <= done["warehouse_bytes_before"]
-    again = json.loads(damaged.msgmetrics("maintain", "--json").stdout)
-    assert again.keys() == {"run_id", "change_rows_dropped", "run_records_dropped"}
 
 
 def test_a_pass_after_a_killed_one_over_the_same_files_changes_only_the_snapshot(

@@ -11,11 +11,15 @@
     {%- set existing = load_cached_relation(this) -%}
     {%- set parts = mart_parts(this.identifier) -%}
     {%- set facts = 'fct_url_clicks' if mart == 'url' else 'fct_messages' -%}
-    {%- set counted = mark_of(facts) -%}
-    {%- set mark = mark_of(this.identifier) -%}
+    {%- set marks = marks_of([facts, facts ~ '_changes', this.identifier]) -%}
+    {%- set counted = marks.get(facts) -%}
+    {%- set mark = marks.get(this.identifier) -%}
     {%- set definition = local_md5(sums(mart, grain, 'sent_at', 'facts')) -%}
-    {%- set days = backfilled_days(mark.batch_id, counted.batch_id) if mark else none -%}
-    {%- set folded_upto = mark_of(facts ~ '_changes') -%}
+    {%- set days = none -%}
+    {%- if mark -%}
+        {%- set days = backfilled_days(mark.batch_id, counted.batch_id) if mark.batch_id < counted.batch_id else [] -%}
+    {%- endif -%}
+    {%- set folded_upto = marks.get(facts ~ '_changes') -%}
     {%- set is_made_anew = mark is none
         or mark.definition != definition
         or mark.rebuilt_batch_id < counted.rebuilt_batch_id
@@ -62,7 +66,7 @@
     {%- endcall -%}
     {%- if is_made_anew or existing is none or not existing.is_view -%}
         {#- Between two such runs neither the parts nor the view over them can come to other types. -#}
-        {{ get_assert_columns_equivalent(mart_of_parts(mart, parts, with_metrics=grain != 'minute')) }}
+        {{ assert_contract(mart_of_parts(mart, parts, with_metrics=grain != 'minute')) }}
     {%- endif -%}
 
     {%- call statement('view') -%}
@@ -77,6 +81,23 @@
     {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return({'relations': [this.incorporate(type='view')]}) }}
 {%- endmaterialization %}
+
+
+{% macro assert_contract(sql) -%}
+    {#- dbt's own comparison calls a macro for each column of both sides, so it is asked only where names
+        and types are not the stated ones to the letter: it says then what differs, if anything does. -#}
+    {%- set found = {} -%}
+    {%- for row in run_query("select column_name, column_type from (describe " ~ sql ~ ")").rows -%}
+        {%- do found.update({row[0]: row[1]}) -%}
+    {%- endfor -%}
+    {%- set stated = {} -%}
+    {%- for column in model.columns.values() -%}
+        {%- do stated.update({column.name: column.data_type | upper | replace(' ', '')}) -%}
+    {%- endfor -%}
+    {%- if found != stated -%}
+        {{ get_assert_columns_equivalent(sql) }}
+    {%- endif -%}
+{%- endmacro %}
 
 
 {% macro is_crowded(parts, made_anew_at) -%}
