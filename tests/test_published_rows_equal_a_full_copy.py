@@ -285,7 +285,7 @@ def test_a_reader_keeps_its_snapshot_through_three_publications(home: Settings) 
     assert len(list(home.snapshots_dir.iterdir())) == 2
 
 
-def test_readers_in_a_loop_see_whole_snapshots_through_five_publications(home: Settings) -> None:
+def test_readers_in_a_loop_see_whole_snapshots_through_ten_publications(home: Settings) -> None:
     there = multiprocessing.get_context("spawn")
     stop, found = there.Event(), there.Queue()
 
@@ -300,7 +300,7 @@ def test_readers_in_a_loop_see_whole_snapshots_through_five_publications(home: S
     reader = there.Process(target=read_in_a_loop, args=(str(home.published_path), stop, found))
     reader.start()
     try:
-        for number in range(1, 6):
+        for number in range(1, 11):
             publish_number(number)
     finally:
         stop.set()
