@@ -45,11 +45,15 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IncrementalW
         messages=(
             *(message(number) for number in range(4)),
             message(4, direction="INBOUND", segments=3, cost_cents="0.5"),
+            message(5),
+            message(6),
         ),
         events=(
             event(0, "UNDELIVERABLE", error_code="EC_SYSTEM_ERROR"),
             event(1, "UNDELIVERABLE", error_code="EC_UNKNOWN_SUBSCRIBER"),
             event(2, "DROPPED", drop_reason="BLOCKED_DOMAIN"),
+            event(5, "UNDELIVERABLE"),
+            event(6, "CLICKED", url="https://x.io/"),
         ),
     )
     others = side_by_side(drawn(20, 3))
@@ -173,8 +177,8 @@ def test_an_event_that_came_before_or_competes_with_the_held_status_has_all_reco
 ) -> None:
     arriving = RecordSet(
         events=(
-            event(8, "CLICKED", url="https://x.io/another"),
-            event(1, "DELIVERED", occurred_at=LONG_AGO.isoformat()),
+            event(5, "DELIVERED", occurred_at=LONG_AGO.isoformat()),
+            event(6, "CLICKED", url="https://x.io/another"),
         ),
     )
     report = warehouse.arrive(arriving, Random(6))
@@ -182,5 +186,5 @@ def test_an_event_that_came_before_or_competes_with_the_held_status_has_all_reco
     carried, batches = read_again(warehouse)
     assert not carried
     assert min(batches) < report.batch_id
-    assert not held_by(warehouse, "delivered = 1 and message_id = '0000-1'")
-    assert held_by(warehouse, "clicks = 1 and message_id = '0000-8'")
+    assert held_by(warehouse, "failed = 1 and message_id = '0000-5'") == {"0000-5"}
+    assert held_by(warehouse, "clicks = 1 and message_id = '0000-6'") == {"0000-6"}
