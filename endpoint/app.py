@@ -18,6 +18,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from endpoint import documentation, metrics_catalog, service_metrics
 from endpoint.aggregate_queries import QUERY_PATH as QUERY_AGGREGATE_PATH
@@ -47,14 +48,25 @@ from msgmetrics import settings as environment
 from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
 
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
+
 
 class _PlainRoute(APIRoute):
-    """A route whose endpoint takes the request itself: nothing is to be resolved for it."""
+    """A route whose endpoint takes the request itself: nothing is to be resolved for it.
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
-        if iscoroutinefunction(self.endpoint):
-            return self.endpoint
-        return partial(run_in_threadpool, self.endpoint)
+    Errors go to the handlers of the app, which are around all routes.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        is_async = iscoroutinefunction(endpoint)
+        answer = endpoint if is_async else partial(run_in_threadpool, endpoint)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await answer(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+        self.app = app
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -78,6 +90,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # What is there by now stays: the collector need not go through it again and again.
         gc.collect()
         gc.freeze()
+        # Rows of an answer are many objects at once, and none of them is part of a circle.
+        gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
         yield
         # What is left of questions after the time that requests are given to end.
         snapshots.stop_questions()

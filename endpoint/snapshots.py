@@ -199,6 +199,7 @@ class Snapshots:
         self._idle_seconds = idle_seconds
         self._limits = TimeLimits(settings.question_seconds)
         self._open: dict[tuple, Snapshot] = {}
+        self._file_behind_published: tuple | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -279,9 +280,7 @@ class Snapshots:
             if attempt:
                 time.sleep(_PAUSE_SECONDS)
             try:
-                path = name.resolve(strict=True)
-                state = path.stat()
-                key = (path, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size)
+                key = self._file_behind(name)
                 with self._lock:
                     snapshot = self._instance(key)
                     snapshot._users += 1
@@ -294,6 +293,18 @@ class Snapshots:
             except duckdb.Error as error:
                 _log.warning("published file not readable", reason=type(error).__name__)
         return None
+
+    def _file_behind(self, name: Path) -> tuple:
+        """The path that a name leads to, and which state of which file is there. Raises OSError."""
+        kept = self._file_behind_published if name is self._published else None
+        if kept is not None and kept[1:] == _state(name):
+            # To follow the links again would take longer than all else that is done here.
+            return kept
+        path = name.resolve(strict=True)
+        found = (path, *_state(path))
+        if name is self._published:
+            self._file_behind_published = found
+        return found
 
     def _instance(self, key: tuple) -> Snapshot:
         if key in self._open:
@@ -323,6 +334,12 @@ class Snapshots:
             if snapshot._users == 0 and may_go(snapshot):
                 del self._open[key]
                 snapshot.close()
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Whatever changes with a file or with what is in it."""
+    state = path.stat()
+    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def _open_file(path: Path, limits: TimeLimits) -> Snapshot:
