@@ -4,12 +4,16 @@ Nothing is decided here. A new family of routes is a module of its own, its rout
 """
 
 import gc
+import os
+import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from inspect import iscoroutinefunction
+from multiprocessing import parent_process
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -81,10 +85,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     secret_path = settings.endpoint_dir / "secret"
     fixed_buckets = FixedBuckets(snapshots, Cursors(secret_path))
     queries = AggregateQueries(settings, snapshots)
-    turns = Turns()
+    turns = Turns(settings.workers or 1)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        _end_with_supervisor()
         snapshots.watch()
         queries.worker.start(secret_of(secret_path))
         # What is there by now stays: the collector need not go through it again and again.
@@ -132,6 +137,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     app.openapi = partial(_openapi, app)
     return app
+
+
+def _end_with_supervisor() -> None:
+    """Where this is one of several workers: end as if told to, once who started them is gone.
+
+    Otherwise they would hold the port for ever after a kill of that process alone.
+    """
+    supervisor = parent_process()
+    if supervisor is None:
+        return
+
+    def wait() -> None:
+        supervisor.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="end-with-supervisor", daemon=True).start()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

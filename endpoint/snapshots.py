@@ -197,6 +197,7 @@ class Snapshots:
         self._published = settings.published_path
         self._folder = settings.snapshots_dir
         self._idle_seconds = idle_seconds
+        self._workers = settings.workers or 1
         self._limits = TimeLimits(settings.question_seconds)
         self._open: dict[tuple, Snapshot] = {}
         self._file_behind_published: tuple | None = None
@@ -316,7 +317,7 @@ class Snapshots:
                 if snapshot._users:
                     return snapshot
                 self._let_go(lambda candidate, replaced=snapshot: candidate is replaced)
-        self._open[key] = _open_file(key[0], self._limits)
+        self._open[key] = _open_file(key[0], self._limits, self._workers)
         service_metrics.snapshots_opened.inc()
         return self._open[key]
 
@@ -342,7 +343,7 @@ def _state(path: Path) -> tuple[int, ...]:
     return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size
 
 
-def _open_file(path: Path, limits: TimeLimits) -> Snapshot:
+def _open_file(path: Path, limits: TimeLimits, workers: int) -> Snapshot:
     connection = duckdb.connect(
         path,
         read_only=True,
@@ -350,6 +351,8 @@ def _open_file(path: Path, limits: TimeLimits) -> Snapshot:
         config={"enable_external_access": False, "autoinstall_known_extensions": False},
     )
     try:
+        if workers > 1:
+            _share_memory(connection, workers)
         row = connection.execute(
             "select snapshot_id, as_of, stale, checks_passed, checks_warned from snapshots"
         ).fetchone()
@@ -369,6 +372,13 @@ def _open_file(path: Path, limits: TimeLimits) -> Snapshot:
         limits,
         _earlier_snapshots(connection),
     )
+
+
+def _share_memory(connection: duckdb.DuckDBPyConnection, workers: int) -> None:
+    """Give each of so many processes its part of what DuckDB would give one."""
+    (limit,) = connection.execute("select current_setting('memory_limit')").fetchone()
+    size, unit = limit.split()
+    connection.execute(f"set memory_limit = '{float(size) / workers:.3f} {unit}'")
 
 
 def _earlier_snapshots(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple]:

@@ -179,6 +179,19 @@ def test_a_file_replaced_under_its_own_name_is_opened_anew(installation):
     snapshots.close()
 
 
+def test_workers_have_together_the_memory_that_one_would_have(installation):
+    installation.publish([], "2026-05-05T12:00Z")
+
+    def limit(workers):
+        settings = installation.settings.model_copy(update={"workers": workers})
+        with Snapshots(settings).current() as snapshot:
+            ((text,),) = snapshot.rows("select current_setting('memory_limit')", [])
+        size, unit = text.split()
+        return float(size) * {"MiB": 1, "GiB": 1024, "TiB": 1024**2}[unit]
+
+    assert limit(4) == pytest.approx(limit(1) / 4, rel=0.1)
+
+
 def test_families_end_even_where_parents_go_in_circles(installation):
     installation.accounts = [("a", "b", "free"), ("b", "a", "free"), ("c", "b", "free")]
     installation.publish([], "2026-05-05T00:00Z")
