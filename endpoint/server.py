@@ -26,6 +26,9 @@ GRACE_SECONDS = 10
 _QUESTIONS_SECONDS = 8
 # How long the head of a request may take to arrive.
 HEAD_SECONDS = 30
+# The worker that is awake takes all connections that are there, and keeps them. So they end now and
+# then, and the next one goes to whom has the least to do.
+REQUESTS_OF_A_CONNECTION = 25
 # More gain little where each has the memory of an endpoint of its own; who has the machine for
 # them says so.
 _MOST_WORKERS_UNASKED = 4
@@ -76,6 +79,7 @@ class Connection(HttpToolsProtocol):
     """A client's connection: uvicorn's, but for how it ends."""
 
     _waiting_for_head: asyncio.TimerHandle | None = None
+    _requests = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -88,6 +92,9 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         super().on_headers_complete()
+        self._requests += 1
+        if self.config.workers > 1 and self._requests >= REQUESTS_OF_A_CONNECTION and self.cycle:
+            self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import duckdb
+import httpx
 import psutil
 import pytest
 from published_by_hand import Message
@@ -277,6 +278,12 @@ def test_a_request_under_way_is_ended_before_its_worker_is(tmp_path):
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert b"filterBy.sentSince" in answer
         assert server.process.wait(timeout=60) == 0
+
+
+def test_connections_are_shared_out_among_the_workers_anew_from_time_to_time(server):
+    with httpx.Client(base_url=server.url) as client:
+        ends = [client.get("/healthz").headers.get("Connection") for _ in range(60)]
+    assert [number for number, end in enumerate(ends, 1) if end == "close"] == [25, 50]
 
 
 def test_a_killed_worker_is_replaced_while_the_others_answer(tmp_path):
