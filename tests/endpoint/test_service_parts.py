@@ -6,8 +6,11 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
 import uvicorn
 from hypothesis import given
@@ -20,9 +23,12 @@ from uvicorn.server import ServerState
 from endpoint import server
 from endpoint.asking import ask
 from endpoint.cursors import Cursors
+from endpoint.planning.answer import Answer
+from endpoint.planning.planner import Column
 from endpoint.planning.question import QUERY_ROUTE, read_question
 from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import decimal_text, to_json
+from endpoint.rows import json_rows, moment_text
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
@@ -102,6 +108,19 @@ def test_decimals_are_written_digit_for_digit(value):
     assert json.loads(to_json({"value": value}), parse_float=Decimal, parse_int=Decimal) == {
         "value": value
     }
+
+
+@given(
+    st.lists(st.none() | st.datetimes(timezones=st.just(UTC))),
+    st.sampled_from([None, ZoneInfo("Europe/Zagreb"), ZoneInfo("Asia/Kolkata")]),
+)
+def test_moments_of_a_column_are_written_as_each_alone_is(moments, zone):
+    # At the ends of the calendar a local clock would show no year.
+    moments = [m if m is None or 1 < m.year < 9999 else None for m in moments]
+    table = pa.table({"HOUR": pa.array(moments, pa.timestamp("us", "UTC"))})
+    answer = Answer((Column("HOUR", "DATE_TIME"),), table)
+    written = json.loads(b"".join(json_rows(answer, missing="N/A", zone=zone)))
+    assert written == [["N/A" if m is None else moment_text(m, zone)] for m in moments]
 
 
 def test_a_large_decimal_keeps_its_digits():
