@@ -93,7 +93,9 @@ class Connection(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
         self._requests += 1
-        if self.config.workers > 1 and self._requests >= REQUESTS_OF_A_CONNECTION and self.cycle:
+        # A client that has a worker to itself is served best where it is.
+        is_shared = self.config.workers > 1 and len(self.connections) > 1
+        if is_shared and self._requests >= REQUESTS_OF_A_CONNECTION and self.cycle:
             self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
