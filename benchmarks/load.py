@@ -183,7 +183,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clients", default="1,8,64", help="numbers of clients")
     parser.add_argument("--seconds", type=float, default=15, help="for each number and way")
     parser.add_argument("--days", type=int, default=90, help="length of the periods asked")
-    parser.add_argument("--workers", type=int, default=1, help="processes of the server")
+    parser.add_argument("--workers", type=int, help="processes of the server, if not its default")
     parser.add_argument("--soak", type=int, default=0, help="requests of a last round, for memory")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--during-run", action="store_true", help="while passes run")
@@ -341,14 +341,14 @@ def _keys(settings: Settings, accounts: set[str]) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _server(settings: Settings, workers: int) -> Iterator[tuple[str, psutil.Process]]:
+def _server(settings: Settings, workers: int | None) -> Iterator[tuple[str, psutil.Process]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
         [
             sys.executable, "-m", "msgmetrics.cli", "serve", "--port", str(port),
-            "--workers", str(workers),
+            *([f"--workers={workers}"] if workers else ()),
         ],
         env=os.environ
         | {"MSGMETRICS_HOME": str(settings.home.absolute()), "MSGMETRICS_RATE_LIMIT": "1000000"},

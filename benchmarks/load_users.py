@@ -20,6 +20,13 @@ from locust import FastHttpUser, constant, events, task
 from locust.env import Environment
 
 ASKED = json.loads(Path(os.environ["LOAD_QUESTIONS"]).read_text("utf-8"))
+# What the generator uses of the processors is lost to the server, so it does little.
+for asked in ASKED:
+    asked["headers"] = {
+        "Authorization": f"Bearer {asked['key']}",
+        "Content-Type": "application/json",
+    }
+    asked["data"] = json.dumps(asked["body"]).encode()
 MOST_REQUESTS = int(os.environ["LOAD_REQUESTS"])
 TIMES = Path(os.environ["LOAD_TIMES"])
 
@@ -72,14 +79,15 @@ class Dashboard(FastHttpUser):
         asked = self.chance.choice(ASKED)
         self.client.post(
             "/v1/metrics/query",
-            json=self.varied(asked["body"]) if MOST_REQUESTS else asked["body"],
-            headers={"Authorization": f"Bearer {asked['key']}"},
+            data=self.varied(asked["body"]) if MOST_REQUESTS else asked["data"],
+            headers=asked["headers"],
             name="query",
         )
 
-    def varied(self, body: dict[str, Any]) -> dict[str, Any]:
+    def varied(self, body: dict[str, Any]) -> bytes:
         """The question with another start, as no two dashboards are opened at one moment."""
         filters = body["filterBy"]
         since = datetime.fromisoformat(filters["sentSince"])
         since += timedelta(hours=self.chance.randrange(-1000, 24))
-        return body | {"filterBy": filters | {"sentSince": since.isoformat()}}
+        varied = body | {"filterBy": filters | {"sentSince": since.isoformat()}}
+        return json.dumps(varied).encode()

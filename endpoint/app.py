@@ -4,12 +4,16 @@ Nothing is decided here. A new family of routes is a module of its own, its rout
 """
 
 import gc
+import os
+import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from inspect import iscoroutinefunction
+from multiprocessing import parent_process
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,6 +22,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from endpoint import documentation, metrics_catalog, service_metrics
 from endpoint.aggregate_queries import QUERY_PATH as QUERY_AGGREGATE_PATH
@@ -47,14 +52,25 @@ from msgmetrics import settings as environment
 from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
 
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
+
 
 class _PlainRoute(APIRoute):
-    """A route whose endpoint takes the request itself: nothing is to be resolved for it."""
+    """A route whose endpoint takes the request itself: nothing is to be resolved for it.
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
-        if iscoroutinefunction(self.endpoint):
-            return self.endpoint
-        return partial(run_in_threadpool, self.endpoint)
+    Errors go to the handlers of the app, which are around all routes.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        is_async = iscoroutinefunction(endpoint)
+        answer = endpoint if is_async else partial(run_in_threadpool, endpoint)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await answer(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+        self.app = app
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -69,15 +85,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     secret_path = settings.endpoint_dir / "secret"
     fixed_buckets = FixedBuckets(snapshots, Cursors(secret_path))
     queries = AggregateQueries(settings, snapshots)
-    turns = Turns()
+    turns = Turns(settings.workers or 1)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        _end_with_supervisor()
         snapshots.watch()
         queries.worker.start(secret_of(secret_path))
         # What is there by now stays: the collector need not go through it again and again.
         gc.collect()
         gc.freeze()
+        # Rows of an answer are many objects at once, and none of them is part of a circle.
+        gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
         yield
         # What is left of questions after the time that requests are given to end.
         snapshots.stop_questions()
@@ -118,6 +137,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     app.openapi = partial(_openapi, app)
     return app
+
+
+def _end_with_supervisor() -> None:
+    """Where this is one of several workers: end as if told to, once who started them is gone.
+
+    Otherwise they would hold the port for ever after a kill of that process alone.
+    """
+    supervisor = parent_process()
+    if supervisor is None:
+        return
+
+    def wait() -> None:
+        supervisor.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="end-with-supervisor", daemon=True).start()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

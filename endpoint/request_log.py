@@ -11,7 +11,6 @@ import traceback
 from typing import Any
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
@@ -78,7 +77,8 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = state["request_id"]
+                request_id = (b"x-request-id", state["request_id"].encode())
+                message["headers"] = [*message["headers"], request_id]
             await send(message)
 
         try:

@@ -6,14 +6,13 @@ objects. What the rows are, and what stands around them, is settled elsewhere.
 
 import csv
 import io
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.ipc
@@ -22,9 +21,11 @@ import pyarrow.parquet
 from endpoint.planning.answer import Answer
 from endpoint.planning.time_zones import offset_at
 from endpoint.rendering import decimal_text, to_json
+from endpoint.windows import EPOCH
 
 _ROWS_A_PIECE = 5_000
-_IN_MILLISECONDS = pa.timestamp("ms")
+# Starts of hours to years, which stand in answer after answer.
+_MOST_KEPT_TEXTS = 50_000
 
 
 def columns_of(answer: Answer) -> list[dict[str, str]]:
@@ -45,9 +46,7 @@ def moment_text(moment: datetime, zone: ZoneInfo | None = None) -> str:
         sign = "-" if minutes < 0 else "+"
         offset_text = f"{sign}{abs(minutes) // 60:02d}{abs(minutes) % 60:02d}"
         shown = moment.astimezone(UTC) + offset
-    # strftime leaves out the leading zeros of early years.
-    seconds = f"{shown.year:04d}-{shown:%m-%dT%H:%M:%S}"
-    return f"{seconds}.{shown.microsecond // 1000:03d}{offset_text}"
+    return shown.replace(tzinfo=None).isoformat(timespec="milliseconds") + offset_text
 
 
 def json_rows(answer: Answer, *, missing: str | None, zone: ZoneInfo | None) -> Iterator[bytes]:
@@ -110,35 +109,20 @@ def _csv_column(column: pa.Array, zone: ZoneInfo | None) -> list[Any]:
 
 
 def _shown(column: pa.Array, zone: ZoneInfo | None) -> list[Any]:
-    """The values, with moments as text; by way of numpy, which is many times as fast."""
+    """The values, with moments as text."""
     if pa.types.is_timestamp(column.type):
-        return _of_few(column, partial(_moment_texts, zone=zone))
-    if pa.types.is_string(column.type):
-        return _of_few(column, pa.Array.to_pylist)
+        # By way of whole numbers, which Arrow gives out a hundred times as fast as moments.
+        counts = column.view(pa.int64()).to_pylist()
+        return [None if count is None else _moment_text_at(count, zone) for count in counts]
     if pa.types.is_decimal(column.type):
-        return column.to_pylist()
-    values = column.fill_null(0).to_numpy().tolist()
-    if column.null_count:
-        for index in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
-            values[index] = None
-    return values
+        return column.to_numpy(zero_copy_only=False).tolist()
+    return column.to_pylist()
 
 
-def _of_few(column: pa.Array, shown: Callable[[pa.Array], list[Any]]) -> list[Any]:
-    """The values of a column in which most stand many times: each is made once."""
-    coded = column.dictionary_encode()
-    values = shown(coded.dictionary)
-    if column.null_count:
-        return [None if index is None else values[index] for index in coded.indices.to_pylist()]
-    return [values[index] for index in coded.indices.to_numpy().tolist()]
-
-
-def _moment_texts(moments: pa.Array, zone: ZoneInfo | None) -> list[str]:
-    if zone is not None:
-        return [moment_text(moment, zone) for moment in moments.to_pylist()]
-    # As `moment_text` has it, many times as fast.
-    in_milliseconds = moments.cast(_IN_MILLISECONDS, safe=False).to_numpy(zero_copy_only=False)
-    return [text + "+0000" for text in np.datetime_as_string(in_milliseconds, unit="ms").tolist()]
+@lru_cache(maxsize=_MOST_KEPT_TEXTS)
+def _moment_text_at(microseconds: int, zone: ZoneInfo | None) -> str:
+    """The text of a moment that is told by microseconds since 1970."""
+    return moment_text(EPOCH + timedelta(microseconds=microseconds), zone)
 
 
 def _csv(rows: Any) -> bytes:

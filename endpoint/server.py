@@ -1,6 +1,10 @@
-"""Runs the service under uvicorn. What the service does is assembled in app.py."""
+"""Runs the service under uvicorn, in as many processes as are wanted.
+
+What the service does is assembled in app.py.
+"""
 
 import asyncio
+import os
 import socket
 
 import uvicorn
@@ -22,19 +26,31 @@ GRACE_SECONDS = 10
 _QUESTIONS_SECONDS = 8
 # How long the head of a request may take to arrive.
 HEAD_SECONDS = 30
+# The worker that is awake takes all connections that are there, and keeps them. So they end now and
+# then, and the next one goes to whom has the least to do.
+REQUESTS_OF_A_CONNECTION = 25
+# More gain little where each has the memory of an endpoint of its own; who has the machine for
+# them says so.
+_MOST_WORKERS_UNASKED = 4
+# A worker on a machine that is short of time answers its supervisor late, and is well all the same.
+_WORKER_ANSWERS_SECONDS = 30
 
 
-def serve(host: str, port: int, workers: int = 1) -> None:
+def serve(host: str, port: int, workers: int | None = None) -> None:
     """Serve until interrupted; requests under way are given ten seconds to end.
 
-    Settings come from the environment, so that every worker process reads the same ones. Raises
-    UserError where those, or host and port, cannot be used.
+    workers: how many processes answer, where that differs from the settings. Settings come from the
+    environment, so that every worker process reads the same ones. Raises UserError where those, or
+    host and port, cannot be used.
     """
     known = settings()
     AllowedTargets.of(known.callback_allow)
     _check_address(host, port)
+    workers = workers or known.workers or default_workers()
+    # What one process may have of the machine, each of several has its share of.
+    os.environ["MSGMETRICS_WORKERS"] = str(workers)
     if workers > 1:
-        share_between_processes(known.endpoint_dir / "service_metrics")
+        share_between_processes(known.endpoint_dir / "service_metrics" / str(port))
     uvicorn.run(
         "endpoint.app:create_app",
         factory=True,
@@ -50,13 +66,20 @@ def serve(host: str, port: int, workers: int = 1) -> None:
         log_config=SERVER_LOGGING,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=_WORKER_ANSWERS_SECONDS,
     )
+
+
+def default_workers() -> int:
+    """How many processes answer where nobody says: Python keeps each to about one core."""
+    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS_UNASKED)
 
 
 class Connection(HttpToolsProtocol):
     """A client's connection: uvicorn's, but for how it ends."""
 
     _waiting_for_head: asyncio.TimerHandle | None = None
+    _requests = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -69,6 +92,11 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         super().on_headers_complete()
+        self._requests += 1
+        # A client that has a worker to itself is served best where it is.
+        is_shared = self.config.workers > 1 and len(self.connections) > 1
+        if is_shared and self._requests >= REQUESTS_OF_A_CONNECTION and self.cycle:
+            self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()

@@ -197,8 +197,10 @@ class Snapshots:
         self._published = settings.published_path
         self._folder = settings.snapshots_dir
         self._idle_seconds = idle_seconds
+        self._workers = settings.workers or 1
         self._limits = TimeLimits(settings.question_seconds)
         self._open: dict[tuple, Snapshot] = {}
+        self._file_behind_published: tuple | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -279,9 +281,7 @@ class Snapshots:
             if attempt:
                 time.sleep(_PAUSE_SECONDS)
             try:
-                path = name.resolve(strict=True)
-                state = path.stat()
-                key = (path, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size)
+                key = self._file_behind(name)
                 with self._lock:
                     snapshot = self._instance(key)
                     snapshot._users += 1
@@ -295,6 +295,18 @@ class Snapshots:
                 _log.warning("published file not readable", reason=type(error).__name__)
         return None
 
+    def _file_behind(self, name: Path) -> tuple:
+        """The path that a name leads to, and which state of which file is there. Raises OSError."""
+        kept = self._file_behind_published if name is self._published else None
+        if kept is not None and kept[1:] == _state(name):
+            # To follow the links again would take longer than all else that is done here.
+            return kept
+        path = name.resolve(strict=True)
+        found = (path, *_state(path))
+        if name is self._published:
+            self._file_behind_published = found
+        return found
+
     def _instance(self, key: tuple) -> Snapshot:
         if key in self._open:
             return self._open[key]
@@ -305,7 +317,7 @@ class Snapshots:
                 if snapshot._users:
                     return snapshot
                 self._let_go(lambda candidate, replaced=snapshot: candidate is replaced)
-        self._open[key] = _open_file(key[0], self._limits)
+        self._open[key] = _open_file(key[0], self._limits, self._workers)
         service_metrics.snapshots_opened.inc()
         return self._open[key]
 
@@ -325,7 +337,13 @@ class Snapshots:
                 snapshot.close()
 
 
-def _open_file(path: Path, limits: TimeLimits) -> Snapshot:
+def _state(path: Path) -> tuple[int, ...]:
+    """Whatever changes with a file or with what is in it."""
+    state = path.stat()
+    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def _open_file(path: Path, limits: TimeLimits, workers: int) -> Snapshot:
     connection = duckdb.connect(
         path,
         read_only=True,
@@ -333,6 +351,8 @@ def _open_file(path: Path, limits: TimeLimits) -> Snapshot:
         config={"enable_external_access": False, "autoinstall_known_extensions": False},
     )
     try:
+        if workers > 1:
+            _share_memory(connection, workers)
         row = connection.execute(
             "select snapshot_id, as_of, stale, checks_passed, checks_warned from snapshots"
         ).fetchone()
@@ -352,6 +372,13 @@ def _open_file(path: Path, limits: TimeLimits) -> Snapshot:
         limits,
         _earlier_snapshots(connection),
     )
+
+
+def _share_memory(connection: duckdb.DuckDBPyConnection, workers: int) -> None:
+    """Give each of so many processes its part of what DuckDB would give one."""
+    (limit,) = connection.execute("select current_setting('memory_limit')").fetchone()
+    size, unit = limit.split()
+    connection.execute(f"set memory_limit = '{float(size) / workers:.3f} {unit}'")
 
 
 def _earlier_snapshots(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple]:

@@ -2,8 +2,9 @@
 
 An account whose questions are large waits for itself and for nobody else, and what stands in memory
 at one time is bounded. A turn lasts from before a body is read until the answer was sent, so a
-client that reads slowly holds up its own account alone. Each worker process has turns of its own.
-Which route needs one is said where routes are.
+client that reads slowly holds up its own account alone. Of several worker processes each has its
+share of the turns, and what is waited for is one of the process that the request came to. Which
+route needs one is said where routes are.
 """
 
 import asyncio
@@ -22,7 +23,6 @@ from endpoint.errors import rate_limited
 # A question has the threads of DuckDB besides its own; more at once gain nothing but memory.
 _CORES = len(os.sched_getaffinity(0))
 QUESTIONS_AT_ONCE = max(8, 4 * _CORES)
-OF_ONE_ACCOUNT = QUESTIONS_AT_ONCE // 2
 MOST_WAITING = 200
 _RETRY_SECONDS = 1
 _STATE = "give_back_turn"
@@ -31,17 +31,21 @@ _STATE = "give_back_turn"
 class _Line:
     """The turns of one account, and how many requests have one or wait for one."""
 
-    def __init__(self) -> None:
-        self.free = asyncio.Semaphore(OF_ONE_ACCOUNT)
+    def __init__(self, turns: int) -> None:
+        self.free = asyncio.Semaphore(turns)
         self.length = 0
 
 
 class Turns:
     """Gives turns; all of it happens in the thread of the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        """workers: how many processes share the turns."""
+        self.at_once = max(2, QUESTIONS_AT_ONCE // workers)
+        self.of_one_account = self.at_once // 2
+        self._workers = workers
         self._lines: dict[str, _Line] = {}
-        self._questions = anyio.CapacityLimiter(QUESTIONS_AT_ONCE)
+        self._questions = anyio.CapacityLimiter(self.at_once)
 
     def length(self, account_key: str) -> int:
         """How many requests of an account have a turn or wait for one."""
@@ -53,8 +57,8 @@ class Turns:
 
         Raises ApiError 429 where too many requests of the account wait already.
         """
-        line = self._lines.setdefault(account_key, _Line())
-        if line.length >= OF_ONE_ACCOUNT + MOST_WAITING:
+        line = self._lines.setdefault(account_key, _Line(self.of_one_account))
+        if line.length >= self.of_one_account + MOST_WAITING // self._workers:
             raise rate_limited(_RETRY_SECONDS)
         line.length += 1
         try:

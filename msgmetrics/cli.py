@@ -344,7 +344,9 @@ Host = Annotated[str, typer.Option(help="Address to listen on.")]
 def serve(
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
-    workers: Annotated[int, typer.Option(help="Processes that answer.", min=1)] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that answer; default: MSGMETRICS_WORKERS.", min=1)
+    ] = None,
 ) -> None:
     """Serve the read endpoint."""
     from endpoint.server import serve as serve_endpoint

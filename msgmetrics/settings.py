@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         description="internal hosts, host:port, addresses or CIDRs that callbacks may go to, "
         "as a comma list",
     )
+    workers: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="processes of the endpoint (0 = one for each core, at most four)",
+    )
     service_metrics: Literal["loopback", "on", "off"] = Field(
         "loopback",
         description="who sees the metrics of the service itself at /internal/metrics: whoever "

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import duckdb
+import httpx
+import psutil
 import pytest
 from published_by_hand import Message
 from receiver import wait_until
@@ -255,6 +257,71 @@ def test_requests_under_way_are_ended_before_the_service_does_and_endless_questi
         assert stopped.json()["error"]["code"] == "NOT_READY"
         server.process.wait(timeout=60)
         assert [line["event"] for line in server.log_lines()][-1].startswith("Finished")
+
+
+def test_a_request_under_way_is_ended_before_its_worker_is(tmp_path):
+    with serving(tmp_path, workers=2) as server:
+        server.installation.publish([], "2026-05-05T12:00Z")
+        body = b'{"filterBy": {}, "metrics": []}'
+        head = (
+            "POST /v1/metrics/query HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: Bearer {server.installation.key()}\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(head.encode() + body[:5])
+            time.sleep(0.5)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(1.5)
+            connection.sendall(body[5:])
+            answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"filterBy.sentSince" in answer
+        assert server.process.wait(timeout=60) == 0
+
+
+def test_connections_that_share_a_worker_end_at_their_25th_request(server):
+    clients = [httpx.Client(base_url=server.url) for _ in range(3)]
+    # Of three connections two are with one of the two workers.
+    ends = [
+        client.get("/healthz").headers.get("Connection") for _ in range(25) for client in clients
+    ]
+    for client in clients:
+        client.close()
+    assert set(ends[: 24 * 3]) == {None}
+    assert "close" in ends[24 * 3 :]
+
+
+def test_a_killed_worker_is_replaced_while_the_others_answer(tmp_path):
+    with serving(tmp_path, workers=2) as server:
+        wait_until(lambda: len(workers_of(server)) == 2)
+        killed, other = workers_of(server)
+        killed.kill()
+        killed.wait()
+        # What the kernel had given to the dead one is the only thing that may be lost.
+        wait_until(lambda: server.fresh.get("/healthz").status_code == 200)
+        wait_until(lambda: len(workers_of(server)) == 2)
+        assert killed not in workers_of(server)
+        assert other in workers_of(server)
+        assert server.fresh.get("/healthz").status_code == 200
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    with serving(tmp_path, workers=2) as server:
+        wait_until(lambda: len(workers_of(server)) == 2)
+        workers = workers_of(server)
+        server.kill()
+        _, alive = psutil.wait_procs(workers, timeout=60)
+        assert alive == []
+        # The port is free again, so the next service can begin.
+        server.start()
+        assert server.fresh.get("/healthz").status_code == 200
+
+
+def workers_of(server):
+    """The processes that answer; Python has another one there that only tidies up."""
+    found = psutil.Process(server.process.pid).children(recursive=True)
+    return [process for process in found if "spawn_main" in " ".join(process.cmdline())]
 
 
 def read_all(connection):

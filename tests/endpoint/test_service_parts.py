@@ -6,8 +6,11 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
 import uvicorn
 from hypothesis import given
@@ -20,9 +23,12 @@ from uvicorn.server import ServerState
 from endpoint import server
 from endpoint.asking import ask
 from endpoint.cursors import Cursors
+from endpoint.planning.answer import Answer
+from endpoint.planning.planner import Column
 from endpoint.planning.question import QUERY_ROUTE, read_question
 from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import decimal_text, to_json
+from endpoint.rows import json_rows, moment_text
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
@@ -104,6 +110,19 @@ def test_decimals_are_written_digit_for_digit(value):
     }
 
 
+@given(
+    st.lists(st.none() | st.datetimes(timezones=st.just(UTC))),
+    st.sampled_from([None, ZoneInfo("Europe/Zagreb"), ZoneInfo("Asia/Kolkata")]),
+)
+def test_moments_of_a_column_are_written_as_each_alone_is(moments, zone):
+    # At the ends of the calendar a local clock would show no year.
+    moments = [m if m is None or 1 < m.year < 9999 else None for m in moments]
+    table = pa.table({"HOUR": pa.array(moments, pa.timestamp("us", "UTC"))})
+    answer = Answer((Column("HOUR", "DATE_TIME"),), table)
+    written = json.loads(b"".join(json_rows(answer, missing="N/A", zone=zone)))
+    assert written == [["N/A" if m is None else moment_text(m, zone)] for m in moments]
+
+
 def test_a_large_decimal_keeps_its_digits():
     value = Decimal("12345678901234567890123456.123456")
     assert to_json(value) == b"12345678901234567890123456.123456"
@@ -177,6 +196,19 @@ def test_a_file_replaced_under_its_own_name_is_opened_anew(installation):
     with snapshots.current() as snapshot:
         assert snapshot.snapshot_id == second
     snapshots.close()
+
+
+def test_workers_have_together_the_memory_that_one_would_have(installation):
+    installation.publish([], "2026-05-05T12:00Z")
+
+    def limit(workers):
+        settings = installation.settings.model_copy(update={"workers": workers})
+        with Snapshots(settings).current() as snapshot:
+            ((text,),) = snapshot.rows("select current_setting('memory_limit')", [])
+        size, unit = text.split()
+        return float(size) * {"MiB": 1, "GiB": 1024, "TiB": 1024**2}[unit]
+
+    assert limit(4) == pytest.approx(limit(1) / 4, rel=0.1)
 
 
 def test_families_end_even_where_parents_go_in_circles(installation):

@@ -12,7 +12,9 @@ from endpoint import bodies, turns
 from endpoint.bodies import read_body
 from endpoint.fixed_buckets import FixedBuckets
 from endpoint.metrics_query import MetricsQuery
+from endpoint.turns import Turns
 
+OF_ONE_ACCOUNT = Turns().of_one_account
 INBOUND = "/v1/metrics/inbound?metric=received"
 BODY = {
     "filterBy": {"sentSince": "2026-05-05T00:00:00Z", "sentUntil": "2026-05-06T00:00:00Z"},
@@ -69,7 +71,7 @@ def test_an_account_with_many_questions_holds_up_nobody_else(client, installatio
             else pool.submit(client.get, INBOUND, headers=bearer(greedy))
             for number in range(100)
         ]
-        wait_until(lambda: gauge.at_work == turns.OF_ONE_ACCOUNT)
+        wait_until(lambda: gauge.at_work == OF_ONE_ACCOUNT)
         # As many as there are threads wait by now; health needs none, others have theirs.
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 200
@@ -77,7 +79,7 @@ def test_an_account_with_many_questions_holds_up_nobody_else(client, installatio
         assert client.get(INBOUND, headers=bearer(modest)).status_code == 200
         gauge.go_on.set()
         assert {one.result().status_code for one in asked} == {200}
-    assert gauge.most == turns.OF_ONE_ACCOUNT
+    assert gauge.most == OF_ONE_ACCOUNT
 
 
 def test_too_many_that_wait_are_told_to_come_back_and_turns_are_given_back(
@@ -85,7 +87,7 @@ def test_too_many_that_wait_are_told_to_come_back_and_turns_are_given_back(
 ):
     monkeypatch.setattr(turns, "MOST_WAITING", 3)
     key = installation.key("acme")
-    most = turns.OF_ONE_ACCOUNT + 3
+    most = OF_ONE_ACCOUNT + 3
     with ThreadPoolExecutor(most) as pool:
         asked = [
             pool.submit(client.post, QUERY, json=BODY, headers=bearer(key)) for _ in range(most)
@@ -95,16 +97,26 @@ def test_too_many_that_wait_are_told_to_come_back_and_turns_are_given_back(
             return client.post(QUERY, json=BODY, headers=bearer(key)).status_code == 429
 
         # Until all of them are in, those that come besides would wait in their place.
-        wait_until(lambda: gauge.at_work == turns.OF_ONE_ACCOUNT)
+        wait_until(lambda: gauge.at_work == OF_ONE_ACCOUNT)
         line = client.app.state.turns
         wait_until(lambda: line.length("acme") == most)
         assert refused()
         gauge.go_on.set()
         assert {one.result().status_code for one in asked} == {200}
     # Whatever became of a request, its turn is there again.
-    for _ in range(2 * turns.OF_ONE_ACCOUNT):
+    for _ in range(2 * OF_ONE_ACCOUNT):
         assert client.post(QUERY, content=b"{", headers=bearer(key)).status_code == 400
     assert line.length("acme") == 0
+
+
+def test_turns_of_several_workers_are_together_those_of_one():
+    several = 2
+    shared = Turns(workers=several)
+    assert several * shared.of_one_account == OF_ONE_ACCOUNT
+    assert several * shared.at_once == Turns().at_once
+    # However many they are, each can answer an account, and another one beside it.
+    crowded = Turns(workers=1000)
+    assert (crowded.of_one_account, crowded.at_once) == (1, 2)
 
 
 def test_a_body_that_does_not_end_is_given_up(monkeypatch):
