@@ -7,10 +7,12 @@ judging and publishing are, if they are asked for.
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import monotonic
+from types import MappingProxyType
 
 import duckdb
 from rich.console import Console
@@ -67,18 +69,23 @@ def run(
     copies: bool,
     again: bool,
     publications: bool,
-) -> None:
-    """Makes the histories, measures, prints.
+    refreshed: Mapping[float, Build] = MappingProxyType({}),
+) -> list[History]:
+    """Makes the histories, measures, prints; returns what it measured.
 
-    copies: a long history is made of the short one. again: the histories of an earlier run are
+    refreshed: full refreshes, by millions of messages, that have just made such a history. copies: a long history is made of the short one. again: the histories of an earlier run are
     measured once more, with what its batches left. publications: batches are judged and published.
     """
     histories = [
         History(round(size * 1e6), folder / f"{size:g}M" / "warehouse.duckdb") for size in millions
     ]
-    if not again:
+    for history in histories:
+        history.refresh = refreshed.get(history.messages / 1e6)
+    if not again and histories[0].refresh is None:
         _prepare(histories[0], console, memory)
     for history in histories[1:]:
+        if history.refresh is not None:
+            continue
         if again:
             history.original = histories[0].messages if copies else None
         elif copies and history.messages % histories[0].messages == 0:
@@ -110,6 +117,7 @@ def run(
         console.print(sentence)
     for sentence in _differences(histories[0], memory):
         console.print(sentence)
+    return histories
 
 
 def _prepare(history: History, console: Console, memory: str) -> None:

@@ -15,18 +15,10 @@ from benchmarks.comparisons.rules import (
     shared_marts,
 )
 
-# Columns of few values, which ClickHouse keeps as numbers.
-_FEW = (
-    "account_key", "direction", "channel_code", "sender_type", "traffic_type", "currency",
-    "campaign_reference_id", "application_id", "entity_id", "event_type", "status", "error_code",
-    "bounce_type", "drop_reason",
-)  # fmt: skip
 _SETTINGS = (
     "set join_use_nulls = 1",
+    # A comparison of two such columns is one, too, and is kept for a while.
     "set allow_suspicious_low_cardinality_types = 1",
-    # A column of Parquet is null wherever it may be, and a glob may find no file of some day.
-    "set schema_inference_make_columns_nullable = 1",
-    "set data_type_default_nullable = 0",
 )
 _MESSAGE_COLUMNS = (
     "message_id String, account_key LowCardinality(String), direction LowCardinality(String), "
@@ -61,8 +53,7 @@ select * except (updated_at, sender_type, segments, cost_cents, currency),
     coalesce(currency, '{currency}') as currency
 from {messages}
 order by {message_order}
-limit 1 by message_id
-settings allow_nullable_key = 1;
+limit 1 by message_id;
 
 create table event_types engine = Memory as
 select * from file('{event_types}', CSVWithNames,
@@ -132,16 +123,19 @@ from (
 group by message_id;
 
 create table openers engine = MergeTree order by message_id as
-select argMin(message_id, tuple(sent_at, message_id)) as message_id, 1 as is_opener
-from messages where interaction_id is not null
-group by account_key, interaction_id
+select opener as message_id, 1 as is_opener
+from (
+    select argMin(message_id, tuple(sent_at, message_id)) as opener
+    from messages where interaction_id is not null
+    group by account_key, interaction_id
+)
 """
 _OUTCOMES = """
 create table outcomes engine = MergeTree order by toStartOfHour(sent_at) as
 with
     direction = 'OUTBOUND' as is_out,
     channel_code = 'EMAIL' as is_email,
-    interaction_id is null or is_opener = 1 as opens_interaction
+    interaction_id is null or coalesce(is_opener, 0) = 1 as opens_interaction
 select
     message_id, account_key, channel_code, direction, traffic_type,
     our_address as sender, sender_type,
@@ -272,7 +266,7 @@ def _descending(columns: tuple[str, ...]) -> str:
 def _seconds(earlier: str, later: str) -> str:
     """SQL of the whole seconds between two moments, at least 0; null where one is not known."""
     return (
-        f"if({later} < {earlier}, 0, "
+        f"multiIf({earlier} is null or {later} is null, null, {later} < {earlier}, 0, "
         f"intDiv(toUnixTimestamp64Micro(assumeNotNull({later}))"
         f" - toUnixTimestamp64Micro(assumeNotNull({earlier})), 1000000))"
     )
