@@ -1,6 +1,6 @@
 """What loading takes: the same records as Parquet and as JSON Lines, through the product's loader.
 
-    python -m benchmarks.loading LANDING HOME    what the process of one load does
+python -m benchmarks.loading LANDING HOME    what the process of one load does
 """
 
 import json

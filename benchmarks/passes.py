@@ -1,6 +1,6 @@
-"""Whole passes, `msgmetrics run` in a process of its own, split into the work and what is around it.
+"""Whole passes, `msgmetrics run` in a process of its own: the work, and what is around it.
 
-Of a pass over one message nearly all is fixed: imports, Dagster, dbt's own time, Great Expectations.
+Of a pass over one message nearly all is fixed: imports, Dagster, dbt's own time, the last gate.
 """
 
 import json
@@ -93,9 +93,7 @@ def _named(told: dict, prefix: str) -> dict[str, float]:
 def _sql(artefacts: Path, since: float) -> tuple[float, float]:
     """Seconds of SQL of models with seeds, and of tests, of a build that has just been; else 0."""
     written = [
-        path
-        for path in artefacts.glob("build-*/run_results.json")
-        if path.stat().st_mtime >= since
+        path for path in artefacts.glob("build-*/run_results.json") if path.stat().st_mtime >= since
     ]
     models = tests = 0.0
     for path in written:

@@ -90,7 +90,7 @@ def write_landing_to_load(
 
 
 def read_landing(connection: duckdb.DuckDBPyConnection, landing: Path) -> None:
-    """Fills new raw tables from Parquet files of `write_landing`, as they are: nothing is judged."""
+    """Fills new raw tables from the files of `write_landing`, as they are: nothing is judged."""
     create_raw_tables(connection)
     open_batch(connection, cause="load", as_of=END, now=END)
     for stream in TIMES:

@@ -1,4 +1,4 @@
-"""One size of data: our own refresh, a plain scan, and the other ways, in turn, on the same records.
+"""One size of data: our refresh, a plain scan, and the other ways, in turn, on the same records.
 
 What is compared with what, and how fairly, stands in `README.md`. Nothing is printed here but how
 far it has come; `table.py` makes the table.
@@ -82,6 +82,16 @@ class SideBySide:
         """Seconds from files to raw tables, nothing judged."""
         return median(one.reading.seconds for one in self.shared)
 
+    @property
+    def shared_seconds(self) -> float:
+        """Seconds of msgmetrics from files to the shared marts."""
+        return median(one.seconds for one in self.shared)
+
+    @property
+    def shared_peak(self) -> float:
+        """MiB that it held for them at most."""
+        return max(one.peak for one in self.shared)
+
     def seconds(self, way: str) -> float:
         """Seconds of another way from files to its results; NaN where it failed."""
         return median(taken.seconds for taken in self.others[way])
@@ -103,21 +113,22 @@ class SideBySide:
         return found
 
 
-def measure(size: SideBySide, repetitions: int, console: Console, *, again: bool) -> None:
-    """Fills in the figures. again: on the records of an earlier run."""
-    if not (again and size.landing.exists()):
-        _prepare(size, console)
-    for number in range(repetitions):
-        _take_turns(size)
-        console.print(f"{size.name}: turn {number + 1} of {repetitions} is over", highlight=False)
-    _compare(size)
-
-
-def _prepare(size: SideBySide, console: Console) -> None:
+def prepare(size: SideBySide, console: Console, *, again: bool) -> None:
+    """Writes the records and their files. again: those of an earlier run will do."""
+    if again and size.landing.exists():
+        return
     write_records(size.records, size.messages)
     with opened(size.records, read_only=True) as connection:
         write_landing(connection, size.landing)
-    console.print(f"{size.name}: records and their files are written", highlight=False)
+    console.print(f"{size.name}: records and their files are written")
+
+
+def measure(size: SideBySide, repetitions: int, console: Console) -> None:
+    """Fills in the figures."""
+    for number in range(repetitions):
+        _take_turns(size)
+        console.print(f"{size.name}: turn {number + 1} of {repetitions} is over")
+    _compare(size)
 
 
 def _take_turns(size: SideBySide) -> None:

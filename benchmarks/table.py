@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
 from statistics import median
+from typing import Any
 
 from rich.table import Table
 
@@ -17,9 +18,11 @@ from benchmarks.side_by_side import SideBySide
 # Groups of lines that the plot shows, too.
 REFRESH = "Full refresh, raw tables to all marts"
 SHARED = "Files to the outcome and four hourly marts"
-BATCH = "A batch of 100,000 messages and late events upon it"
+BATCH = "A batch of 100,000 messages, and late events"
 LIBRARIES = tuple(way for way in COMPARED if way != "naive")
-_MIB = 2**20
+
+_SECONDS = _TIMES = "{:,.2f}"
+_WHOLE = "{:,.0f}"
 
 
 @dataclass
@@ -33,6 +36,10 @@ class Size:
     room: Room | None = None
     history: History | None = None
 
+    def differing(self) -> dict[str, dict[str, int]]:
+        """Rows that are not the warehouse's, by way and table; empty where none was compared."""
+        return self.side_by_side.differing if self.side_by_side else {}
+
 
 @dataclass
 class Figures:
@@ -44,7 +51,7 @@ class Figures:
 
     sizes: list[Size]
     smallest: tuple[Pass, Pass] | None = None
-    questions: dict | None = None
+    questions: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,220 +61,158 @@ class Line:
     group: str
     what: str
     values: tuple[float, ...]
-    form: str = "{:,.2f}"
+    form: str = _SECONDS
 
     def written(self) -> list[str]:
         return ["-" if isnan(value) else self.form.format(value) for value in self.values]
 
 
-SECONDS, TIMES, MEBIBYTES, COUNT = "{:,.2f}", "{:,.2f}", "{:,.0f}", "{:,.0f}"
+class _Group:
+    """Lines under one heading, each a figure of what was measured of each size."""
+
+    def __init__(self, name: str, measured: Sequence[Any]) -> None:
+        self._name, self._measured = name, measured
+        self.lines: list[Line] = []
+
+    def add(self, what: str, value: Callable[[Any], float], form: str = _SECONDS) -> None:
+        """value: of one that was measured; where none was, or nothing of it, there is no figure."""
+        values = tuple(nan if not one else value(one) for one in self._measured)
+        if not all(isnan(value) for value in values):
+            self.lines.append(Line(self._name, what, values, form))
 
 
 def table(figures: Figures) -> Table:
     """All lines, group after group."""
-    made = Table(title="Seconds, unless a line says otherwise; medians", title_justify="left")
+    made = Table(title="Medians, in seconds unless a line says otherwise", title_justify="left")
     made.add_column("what")
     for size in figures.sizes:
         made.add_column(size.name, justify="right")
-    group = ""
+    heading = ""
     for line in lines(figures):
-        if line.group != group:
-            group = line.group
+        if line.group != heading:
+            heading = line.group
             made.add_section()
-            made.add_row(f"[bold]{group}[/bold]")
+            made.add_row(f"[bold]{heading}[/bold]")
         made.add_row(f"  {line.what}", *line.written())
     return made
 
 
 def lines(figures: Figures) -> list[Line]:
     """All figures that there are, in the order of the table."""
-    made = [
-        *_loading(figures.sizes),
-        *_refresh(figures.sizes),
-        *_libraries(figures.sizes),
-        *_passes(figures.sizes),
+    sizes = figures.sizes
+    return [
+        *_loading([size.loads for size in sizes]),
+        *_refresh([size.side_by_side for size in sizes]),
+        *_libraries([size.side_by_side for size in sizes]),
+        *_passes([size.whole_pass for size in sizes]),
         *_overhead(figures),
-        *_batches(figures.sizes),
+        *_batches([size.history for size in sizes]),
         *_questions(figures),
-        *_room(figures.sizes),
-    ]
-    return [line for line in made if not all(isnan(value) for value in line.values)]
-
-
-def _line(
-    group: str,
-    what: str,
-    sizes: Iterable[Size],
-    value: Callable[[Size], float],
-    form: str = SECONDS,
-) -> Line:
-    return Line(group, what, tuple(_or_nan(value, size) for size in sizes), form)
-
-
-def _or_nan(value: Callable[[Size], float], size: Size) -> float:
-    """What was not measured at a size is None there, and has no attributes."""
-    try:
-        return value(size)
-    except (AttributeError, KeyError, ZeroDivisionError):
-        return nan
-
-
-def _loading(sizes: Sequence[Size]) -> list[Line]:
-    group = "Loading, into raw tables, of at most 1M messages"
-
-    def of(kind: str) -> Callable[[Size], float]:
-        return lambda size: seconds(size.loads[kind])
-
-    return [
-        _line(group, "records", sizes, lambda s: s.loads["parquet"][0].loaded, COUNT),
-        _line(group, "Parquet", sizes, of("parquet")),
-        _line(group, "JSON Lines, some records refused", sizes, of("jsonl")),
-        _line(group, "records refused", sizes, lambda s: s.loads["jsonl"][0].quarantined, COUNT),
-        _line(group, "JSON Lines / Parquet, times", sizes, lambda s: of("jsonl")(s) / of("parquet")(s)),
-        _line(
-            group,
-            "peak memory, MiB",
-            sizes,
-            lambda s: max(load.peak for kind in s.loads.values() for load in kind),
-            MEBIBYTES,
-        ),
+        *_room([size.room for size in sizes]),
     ]
 
 
-def _refresh(sizes: Sequence[Size]) -> list[Line]:
-    group = REFRESH
-
-    def of(size: Size) -> SideBySide:
-        return size.side_by_side
-
-    return [
-        _line(group, "plain scan of the files", sizes, lambda s: of(s).scan),
-        _line(group, "SQL", sizes, lambda s: of(s).refresh),
-        _line(
-            group, "wall of the dbt process", sizes,
-            lambda s: median(one.wall for one in of(s).refreshes),
-        ),
-        _line(
-            group, "messages a second of SQL", sizes, lambda s: of(s).messages / of(s).refresh, COUNT
-        ),
-        _line(
-            group, "peak memory, MiB", sizes,
-            lambda s: max(one.peak for one in of(s).refreshes), MEBIBYTES,
-        ),
-        _line(group, "SQL / scan, times", sizes, lambda s: of(s).refresh / of(s).scan, TIMES),
-        _line(group, "naive SQL, from files to the same marts", sizes, lambda s: of(s).seconds("naive")),
-        _line(group, "naive SQL, peak memory, MiB", sizes, lambda s: of(s).peak("naive"), MEBIBYTES),
-        _line(
-            group, "(files to raw tables + SQL) / naive SQL, times", sizes,
-            lambda s: (of(s).reading + of(s).refresh) / of(s).seconds("naive"), TIMES,
-        ),
-    ]  # fmt: skip
+def _loading(loads: Sequence[dict[str, list[Load]]]) -> list[Line]:
+    group = _Group("Loading at most 1M messages and their events, into raw tables", loads)
+    group.add("records", lambda of: of["parquet"][0].loaded, _WHOLE)
+    group.add("Parquet", lambda of: seconds(of["parquet"]))
+    group.add("JSON Lines, some records refused", lambda of: seconds(of["jsonl"]))
+    group.add("records refused", lambda of: of["jsonl"][0].quarantined, _WHOLE)
+    group.add(
+        "JSON Lines / Parquet, times", lambda of: seconds(of["jsonl"]) / seconds(of["parquet"])
+    )
+    group.add(
+        "peak memory, MiB", lambda of: max(one.peak for all_ in of.values() for one in all_), _WHOLE
+    )
+    return group.lines
 
 
-def _libraries(sizes: Sequence[Size]) -> list[Line]:
-    group = SHARED
-
-    def of(size: Size) -> SideBySide:
-        return size.side_by_side
-
-
-    def ours(size: Size) -> float:
-        return median(one.seconds for one in of(size).shared)
-
-    def our_peak(size: Size) -> float:
-        return max(one.peak for one in of(size).shared)
-
-    made = [
-        _line(group, "msgmetrics", sizes, ours),
-        _line(group, "  of it files to raw tables", sizes, lambda s: of(s).reading),
-        *(_line(group, way, sizes, lambda s, w=way: of(s).seconds(w)) for way in LIBRARIES),
-        *(
-            _line(group, f"{way} / msgmetrics, times", sizes,
-                  lambda s, w=way: of(s).seconds(w) / ours(s), TIMES)
-            for way in LIBRARIES
-        ),
-        _line(group, "msgmetrics, peak memory, MiB", sizes, our_peak, MEBIBYTES),
-        *(
-            _line(group, f"{way}, peak memory, MiB", sizes, lambda s, w=way: of(s).peak(w), MEBIBYTES)
-            for way in LIBRARIES
-        ),
-    ]  # fmt: skip
-    compared = [_differing(size) for size in sizes]
-    return [*made, Line(group, "rows that differ from the warehouse's", tuple(compared), COUNT)]
+def _refresh(ways: Sequence[SideBySide | None]) -> list[Line]:
+    group = _Group(REFRESH, ways)
+    group.add("plain scan of the files", lambda of: of.scan)
+    group.add("SQL", lambda of: of.refresh)
+    group.add("wall of the dbt process", lambda of: median(one.wall for one in of.refreshes))
+    group.add("messages a second of SQL", lambda of: of.messages / of.refresh, _WHOLE)
+    group.add("peak memory, MiB", lambda of: max(one.peak for one in of.refreshes), _WHOLE)
+    group.add("SQL / scan, times", lambda of: of.refresh / of.scan, _TIMES)
+    group.add("naive SQL, from files to the same marts", lambda of: of.seconds("naive"))
+    group.add("naive SQL, peak memory, MiB", lambda of: of.peak("naive"), _WHOLE)
+    group.add(
+        "(files to raw tables + SQL) / naive SQL, times",
+        lambda of: (of.reading + of.refresh) / of.seconds("naive"),
+        _TIMES,
+    )
+    return group.lines
 
 
-def _differing(size: Size) -> float:
-    if size.side_by_side is None or not size.side_by_side.differing:
-        return nan
-    return sum(sum(tables.values()) for tables in size.side_by_side.differing.values())
+def _libraries(ways: Sequence[SideBySide | None]) -> list[Line]:
+    group = _Group(SHARED, ways)
+    group.add("msgmetrics", lambda of: of.shared_seconds)
+    group.add("  of it files to raw tables", lambda of: of.reading)
+    for way in LIBRARIES:
+        group.add(way, lambda of, way=way: of.seconds(way))
+    for way in LIBRARIES:
+        group.add(
+            f"{way} / msgmetrics, times",
+            lambda of, way=way: of.seconds(way) / of.shared_seconds,
+            _TIMES,
+        )
+    group.add("msgmetrics, peak memory, MiB", lambda of: of.shared_peak, _WHOLE)
+    for way in LIBRARIES:
+        group.add(f"{way}, peak memory, MiB", lambda of, way=way: of.peak(way), _WHOLE)
+    group.add(
+        "rows that differ from the warehouse's, of all ways",
+        lambda of: sum(sum(tables.values()) for tables in of.differing.values()),
+        _WHOLE,
+    )
+    return group.lines
 
 
-def _passes(sizes: Sequence[Size]) -> list[Line]:
-    group = "A whole pass over the raw tables, `msgmetrics run`"
-
-    def of(size: Size) -> Pass:
-        return size.whole_pass
-
-    return [
-        _line(group, "wall", sizes, lambda s: of(s).wall),
-        _line(group, "SQL of models and reference data", sizes, lambda s: of(s).models),
-        _line(group, "SQL of tests", sizes, lambda s: of(s).tests),
-        _line(group, "dbt apart from SQL", sizes, lambda s: of(s).around_dbt),
-        _line(group, "last gate, by Great Expectations", sizes, lambda s: of(s).steps["gate"]),
-        _line(group, "publish", sizes, lambda s: of(s).steps["publish"]),
-        _line(group, "imports and Dagster", sizes, lambda s: of(s).around_steps),
-        _line(group, "wall / SQL, times", sizes, lambda s: of(s).wall / of(s).sql, TIMES),
-        _line(group, "peak memory, MiB", sizes, lambda s: max(of(s).peaks.values()), MEBIBYTES),
-    ]
+def _passes(passes: Sequence[Pass | None]) -> list[Line]:
+    group = _Group("A whole pass over the raw tables, `msgmetrics run`", passes)
+    group.add("wall", lambda of: of.wall)
+    group.add("SQL of models and reference data", lambda of: of.models)
+    group.add("SQL of tests", lambda of: of.tests)
+    group.add("dbt apart from SQL", lambda of: of.around_dbt)
+    group.add("last gate, by Great Expectations", lambda of: of.steps["gate"])
+    group.add("publish", lambda of: of.steps["publish"])
+    group.add("imports and Dagster", lambda of: of.around_steps)
+    group.add("wall / SQL, times", lambda of: of.wall / of.sql, _TIMES)
+    group.add("peak memory, MiB", lambda of: max(of.peaks.values()), _WHOLE)
+    return group.lines
 
 
 def _overhead(figures: Figures) -> list[Line]:
     """The same at every size, so it stands in the first column alone."""
     if figures.smallest is None:
         return []
-    one, nothing = figures.smallest
-    group = "Fixed overhead: a pass over one message"
-    values = {
-        "wall": one.wall,
-        "imports and Dagster": one.around_steps,
-        "dbt apart from SQL": one.around_dbt,
-        "SQL, nearly all of it making tables": one.sql,
-        "load": one.steps["load"],
-        "last gate, by Great Expectations": one.steps["gate"],
-        "publish": one.steps["publish"],
-        "wall of the next pass, which finds nothing new": nothing.wall,
-    }
-    return [_once(figures, group, what, value) for what, value in values.items()]
+    smallest, nothing_new = figures.smallest
+    group = _Group("Fixed overhead: a pass over one message", _at(figures, 0, smallest))
+    group.add("wall", lambda of: of.wall)
+    group.add("imports and Dagster", lambda of: of.around_steps)
+    group.add("dbt apart from SQL", lambda of: of.around_dbt)
+    group.add("SQL, hardly more than making tables", lambda of: of.sql)
+    group.add("load", lambda of: of.steps["load"])
+    group.add("last gate, by Great Expectations", lambda of: of.steps["gate"])
+    group.add("publish", lambda of: of.steps["publish"])
+    group.add("wall of the next pass, which finds nothing new", lambda of: nothing_new.wall)
+    return group.lines
 
 
-def _once(figures: Figures, group: str, what: str, value: float, form: str = SECONDS) -> Line:
-    return Line(group, what, (value, *[nan] * (len(figures.sizes) - 1)), form)
-
-
-def _batches(sizes: Sequence[Size]) -> list[Line]:
-    group = BATCH
-
-    def of(value: Callable[[History], float]) -> Callable[[Size], float]:
-        return lambda size: value(size.history)
-
-    def sql(history: History) -> float:
-        return median(batch.sql for batch in history.batches)
-
-    return [
-        _line(group, "messages touched", sizes, of(lambda h: median(h.touched)), COUNT),
-        _line(group, "SQL", sizes, of(sql)),
-        _line(group, "wall of the dbt process", sizes, of(lambda h: median(b.wall for b in h.batches))),
-        _line(group, "last gate", sizes, of(lambda h: _median(p.gate for p in h.publications))),
-        _line(group, "publish", sizes, of(lambda h: _median(p.publishing for p in h.publications))),
-        _line(group, "SQL of the batch / of the full refresh, times", sizes,
-              of(lambda h: sql(h) / h.refresh.sql), "{:,.3f}"),
-        _line(group, "peak memory, MiB", sizes, of(lambda h: max(b.peak for b in h.batches)), MEBIBYTES),
-    ]  # fmt: skip
-
-
-def _median(values: Iterable[float]) -> float:
-    found = list(values)
-    return median(found) if found else nan
+def _batches(histories: Sequence[History | None]) -> list[Line]:
+    group = _Group(BATCH, histories)
+    group.add("messages touched", lambda of: median(of.touched), _WHOLE)
+    group.add("SQL", lambda of: _median(batch.sql for batch in of.batches))
+    group.add("wall of the dbt process", lambda of: _median(batch.wall for batch in of.batches))
+    group.add("last gate", lambda of: _median(one.gate for one in of.publications))
+    group.add("publish", lambda of: _median(one.publishing for one in of.publications))
+    group.add(
+        "SQL / SQL of the full refresh, times",
+        lambda of: _median(one.sql for one in of.batches) / of.refresh.sql if of.refresh else nan,
+        "{:,.3f}",
+    )
+    group.add("peak memory, MiB", lambda of: max(batch.peak for batch in of.batches), _WHOLE)
+    return group.lines
 
 
 def _questions(figures: Figures) -> list[Line]:
@@ -275,35 +220,41 @@ def _questions(figures: Figures) -> list[Line]:
     if figures.questions is None:
         return []
     made = []
-    for one in figures.questions["rounds"]:
-        group = "Questions of dashboards, medians in ms"
-        clients = f"{one['clients']} client{'s' if one['clients'] > 1 else ''}"
-        for way, asked in (("in process", one["in_process"]), ("over HTTP", one["over_http"])):
-            made += [
-                _at_last(figures, group, f"{clients}, {way}", asked["p50"]),
-                _at_last(figures, group, f"{clients}, {way}, 99th percentile", asked["p99"]),
-                _at_last(figures, group, f"{clients}, {way}, a second", asked["per_second"]),
-            ]
+    for asked in figures.questions["rounds"]:
+        clients = f"{asked['clients']} client{'s' if asked['clients'] > 1 else ''}"
+        group = _Group("Questions of dashboards, ms", _at(figures, -1, asked))
+        for way, shown in (("in_process", "in process"), ("over_http", "over HTTP")):
+            group.add(f"{clients}, {shown}", lambda of, way=way: of[way]["p50"])
+            group.add(f"{clients}, {shown}, 99th percentile", lambda of, way=way: of[way]["p99"])
+            group.add(
+                f"{clients}, {shown}, questions a second",
+                lambda of, way=way: of[way]["per_second"],
+                _WHOLE,
+            )
+        made += group.lines
     return made
 
 
-def _at_last(figures: Figures, group: str, what: str, value: float) -> Line:
-    return Line(group, what, (*[nan] * (len(figures.sizes) - 1), value), "{:,.1f}")
-
-
-def _room(sizes: Sequence[Size]) -> list[Line]:
-    group = "Disk, MiB for each million messages"
-    made = []
+def _room(rooms: Sequence[Room | None]) -> list[Line]:
+    group = _Group("Disk, MB for each million messages", rooms)
     for file in ("files", "warehouse", "published"):
-        kinds = dict.fromkeys(
-            kind for size in sizes if size.room for kind in getattr(size.room, file)
-        )
-        made += [
-            _line(
-                group, f"{file}: {kind}", sizes,
-                lambda s, f=file, k=kind: getattr(s.room, f)[k] / _MIB / (s.room.messages / 1e6),
+        kinds = dict.fromkeys(kind for room in rooms if room for kind in getattr(room, file))
+        for kind in kinds:
+            group.add(
+                f"{file}: {kind}",
+                lambda of, file=file, kind=kind: getattr(of, file).get(kind, 0) / of.messages,
                 "{:,.1f}",
             )
-            for kind in kinds
-        ]  # fmt: skip
-    return made
+    return group.lines
+
+
+def _at(figures: Figures, column: int, measured: object) -> list[object]:
+    """What was measured once, in one column."""
+    columns: list[object] = [None] * len(figures.sizes)
+    columns[column] = measured
+    return columns
+
+
+def _median(values: Iterable[float]) -> float:
+    found = list(values)
+    return median(found) if found else nan

@@ -41,9 +41,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckD
 
 
 @pytest.fixture(scope="module")
-def landing(
-    warehouse: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def landing(warehouse: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files") / "landing"
     write_landing(warehouse, folder)
     return folder
@@ -88,10 +86,11 @@ def test_every_row_is_that_of_the_warehouse(
     assert differing_rows(warehouse, tmp_path, tables) == dict.fromkeys(tables, 0)
 
 
-def test_a_row_that_differs_is_found(
-    warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
-    for table, changed in (("messages", "opens + 1 as opens"), ("hourly_by_status", "null as status")):
+def test_a_row_that_differs_is_found(warehouse: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    for table, changed in (
+        ("messages", "opens + 1 as opens"),
+        ("hourly_by_status", "null as status"),
+    ):
         warehouse.execute(
             f"copy (select * replace ({changed}) from marts.{table} limit 3) "
             f"to '{tmp_path / table}.parquet' (format parquet)"

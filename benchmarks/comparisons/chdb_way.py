@@ -256,7 +256,7 @@ def _statements(landing: Path) -> list[str]:
 
 
 def _files(landing: Path, stream: str, columns: str) -> str:
-    return f'file(\'{landing / stream}/**/*.parquet\', Parquet, $${columns}$$)'
+    return f"file('{landing / stream}/**/*.parquet', Parquet, $${columns}$$)"
 
 
 def _descending(columns: tuple[str, ...]) -> str:
@@ -284,5 +284,3 @@ def _domain(address: str) -> str:
 def _sum(measure: str) -> str:
     wide = f"toDecimal128({measure}, 6)" if "cost" in measure else f"toInt64({measure})"
     return f"sum({wide}) as {measure}"
-
-

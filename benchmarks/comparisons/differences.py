@@ -52,5 +52,3 @@ def _as_ours(
     names = list(types) if columns == ["*"] else columns
     values = ", ".join(f"{name}::{types[name]} as {name}" for name in names)
     return f"select {values} from read_parquet('{path}')"
-
-

@@ -1,4 +1,4 @@
-"""DuckDB as an ordinary analyst uses it: `naive.sql`, then one GROUP BY for each of the 46 marts."""
+"""DuckDB as an ordinary analyst uses it: `naive.sql`, then one GROUP BY for each of 46 marts."""
 
 from pathlib import Path
 

@@ -36,7 +36,9 @@ _COST = pa.decimal128(38, 6)
 _COSTS = ("cost_cents_out", "cost_cents_in")
 _TYPES = pd.DataFrame(seed("event_types")).set_index("event_type")
 _ERROR_GROUPS = {row["error_code"]: row["error_group"] or None for row in seed("error_codes")}
-_SUPPRESSING = [row["drop_reason"] for row in seed("drop_reasons") if row["is_suppression"] == "true"]
+_SUPPRESSING = [
+    row["drop_reason"] for row in seed("drop_reasons") if row["is_suppression"] == "true"
+]
 
 
 def compute(landing: Path, results: Path) -> None:
@@ -211,7 +213,10 @@ def _outcomes(messages: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
             "status_group": told_group.where(is_out, "DELIVERED").astype("category"),
             "status": told_status.where(is_out, "DELIVERED_TO_HANDSET").astype("category"),
             "error_group": statuses["error_group"].where(has_status, "OK").astype("category"),
-            "error_code": statuses["error_code"].astype("str").fillna("NO_ERROR").astype("category"),
+            "error_code": statuses["error_code"]
+            .astype("str")
+            .fillna("NO_ERROR")
+            .astype("category"),
             "sent_at": messages["sent_at"],
             "seen_at": engagement["seen_at"],
             "clicked_at": engagement["clicked_at"],

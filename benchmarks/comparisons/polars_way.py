@@ -161,8 +161,7 @@ def _outcomes(messages: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
         .with_columns(**_states())
         .with_columns(
             delivered_at=pl.when("is_delivered").then("first_delivered_at"),
-            is_sent=pl.col("is_out")
-            & (~_EMAIL | ~(pl.col("is_rejected") | pl.col("is_dropped"))),
+            is_sent=pl.col("is_out") & (~_EMAIL | ~(pl.col("is_rejected") | pl.col("is_dropped"))),
         )
         .with_columns(**{f"{name}_seconds": _seconds(*ends) for name, ends in DURATIONS.items()})
         .with_columns(**{name: _bucket(f"{name}_seconds") for name in DURATIONS})
@@ -217,7 +216,9 @@ def _states() -> dict[str, pl.Expr]:
 
 
 def _seconds(earlier: str, later: str) -> pl.Expr:
-    return (pl.col(later) - pl.col(earlier)).dt.total_microseconds().clip(lower_bound=0) // 1_000_000
+    return (pl.col(later) - pl.col(earlier)).dt.total_microseconds().clip(
+        lower_bound=0
+    ) // 1_000_000
 
 
 def _bucket(seconds: str) -> pl.Expr:
