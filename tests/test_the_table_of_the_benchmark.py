@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -81,9 +82,9 @@ def test_a_pass_is_split_without_a_rest(figures: Figures) -> None:
 
 
 def test_the_table_has_a_column_for_each_size_and_all_lines(figures: Figures) -> None:
-    console = Console(width=110, record=True, quiet=True)
-    console.print(table(figures))
-    written = console.export_text()
+    file = StringIO()
+    Console(width=110, file=file).print(table(figures))
+    written = file.getvalue()
     assert [title in written for title in ("1M", "10M", REFRESH, SHARED)] == [True] * 4
     assert BATCH not in written, "no batch was measured"
     assert all(line.what in written for line in lines(figures))
