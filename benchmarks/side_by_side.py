@@ -6,6 +6,7 @@ far it has come; `table.py` makes the table.
 
 import shutil
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 from statistics import median
 
@@ -94,18 +95,19 @@ class SideBySide:
 
     def seconds(self, way: str) -> float:
         """Seconds of another way from files to its results; NaN where it failed."""
-        return median(taken.seconds for taken in self.others[way])
+        return nan if self.failed(way) else median(taken.seconds for taken in self.others[way])
 
     def peak(self, way: str) -> float:
-        return max(taken.peak for taken in self.others[way])
+        """MiB that it held at most; NaN where it failed."""
+        return nan if self.failed(way) else max(taken.peak for taken in self.others[way])
+
+    def failed(self, way: str) -> str | None:
+        """Why a way failed in one of its turns; None where it did not."""
+        return next((taken.failure for taken in self.others[way] if taken.failure), None)
 
     def failures(self) -> list[str]:
         """A sentence for each way that has no figure, or other rows than the warehouse."""
-        found = [
-            f"{way} at {self.name}: {taken[0].failure}"
-            for way, taken in self.others.items()
-            if taken[0].failure
-        ]
+        found = [f"{way} at {self.name}: {why}" for way in self.others if (why := self.failed(way))]
         for way, tables in self.differing.items():
             unlike = ", ".join(f"{table} ({rows:,})" for table, rows in tables.items() if rows)
             if unlike:
@@ -138,9 +140,10 @@ def _take_turns(size: SideBySide) -> None:
     size.scans.append(_other(size, "scan"))
     size.shared.append(_shared(size))
     for way in COMPARED:
-        earlier = size.others.setdefault(way, [])
+        turns = size.others.setdefault(way, [])
         # What does not fit the machine does not fit it the next time.
-        earlier.append(earlier[0] if earlier and earlier[0].failure else _other(size, way))
+        if not size.failed(way):
+            turns.append(_other(size, way))
     size.scans.append(_other(size, "scan"))
 
 
@@ -167,7 +170,7 @@ def _shared(size: SideBySide) -> Shared:
 def _compare(size: SideBySide) -> None:
     with opened(size.warehouse, read_only=True) as connection:
         for way in COMPARED:
-            if size.others[way][0].failure is None:
+            if not size.failed(way):
                 results = size.folder / "results" / way
                 size.differing[way] = differing_rows(connection, results, compared_tables(way))
                 shutil.rmtree(results)

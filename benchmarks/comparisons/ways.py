@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 import psutil
@@ -42,8 +43,8 @@ class Taken:
     failure: why there is no figure, in a few words; None where there is.
     """
 
-    seconds: float = float("nan")
-    peak: float = float("nan")
+    seconds: float = nan
+    peak: float = nan
     failure: str | None = None
 
 
