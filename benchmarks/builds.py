@@ -59,7 +59,9 @@ def build(warehouse: Path, *, seeds: bool, memory: str = "", models: Sequence[st
         time.sleep(0.05)
     wall = time.monotonic() - started
     if process.returncode != 0:
-        raise RuntimeError(f"the build of {warehouse} failed: see {target}")
+        raise RuntimeError(
+            f"the build of {warehouse} ended with {process.returncode}: see {target}"
+        )
     seconds = dict.fromkeys((FIND, COMPUTE, FOLD, OTHER), 0.0)
     nodes = {}
     for _, name, taken in executions(target / "run_results.json"):
