@@ -78,8 +78,8 @@ def write_landing_to_load(
     for stream, time in TIMES.items():
         (records,) = connection.execute(f"select count(*) from raw.{stream}").fetchone()
         rows = round(records * min(1, messages / all_messages))
-        columns = _columns(stream) if kind == "parquet" else _texts(stream)
-        form = "parquet, compression zstd" if kind == "parquet" else "json, file_extension jsonl"
+        written, form = _FORMS[kind]
+        columns = written(stream)
         connection.execute(
             f"copy (select {columns}, {time}::date as dt, hour({time}) as hr "
             f"from (from raw.{stream} order by rowid limit {rows})) "
@@ -117,14 +117,23 @@ def _columns(stream: str) -> str:
     )
 
 
-def _texts(stream: str) -> str:
-    """The same as a line of JSON holds them."""
-    return ", ".join(
-        f"strftime({field.name}, '%Y-%m-%dT%H:%M:%S.%fZ') as {field.name}"
+def _line(stream: str) -> str:
+    """SQL of the same as a line of JSON."""
+    members = ", ".join(
+        f"{field.name} := strftime({field.name}, '%Y-%m-%dT%H:%M:%S.%fZ')"
         if field.kind == "timestamp"
-        else field.name
+        else f"{field.name} := {field.name}"
         for field in streams()[stream].fields
     )
+    return f"to_json(struct_pack({members}))::varchar as line"
+
+
+# How a kind of file is written. DuckDB's own JSON writer knows no partitions; a line of JSON has no
+# control character in it, so it is also a row of CSV without quotes.
+_FORMS = {
+    "parquet": (_columns, "parquet, compression zstd"),
+    "jsonl": (_line, "csv, header false, quote '', delimiter '\x01', file_extension jsonl"),
+}
 
 
 def _break_some(folder: Path, record: dict[str, str]) -> None:
