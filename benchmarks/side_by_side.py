@@ -173,4 +173,4 @@ def _compare(size: SideBySide) -> None:
             if not size.failed(way):
                 results = size.folder / "results" / way
                 size.differing[way] = differing_rows(connection, results, compared_tables(way))
-                shutil.rmtree(results)
+    shutil.rmtree(size.folder / "results")
