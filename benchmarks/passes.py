@@ -64,16 +64,18 @@ def smallest_passes(home: Path) -> tuple[Pass, Pass]:
 
 
 def _run(home: Path, memory: str) -> Pass:
+    """Raises RuntimeError, with what the pass said, where it did not publish."""
     started = time.monotonic()
     process = subprocess.run(
         [sys.executable, "-m", "msgmetrics.cli", "run", "--json", "--as-of", f"{END:%FT%T}Z"],
         env={**_without_settings(), "MSGMETRICS_HOME": str(home.absolute())}
         | ({"MSGMETRICS_MEMORY": memory} if memory else {}),
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
-        check=True,
     )
     wall = time.monotonic() - started
+    if process.returncode:
+        raise RuntimeError(f"the pass in {home} failed: {process.stderr.strip()}")
     told = json.loads(process.stdout)
     steps = _named(told, "seconds: ")
     models, tests = _sql(home / "dbt", since=time.time() - wall)
