@@ -6,6 +6,9 @@ from pathlib import Path
 
 import duckdb
 
+# Schemas whose tables do not grow with the history.
+_SMALL = ("reference", "restatement", "staging")
+
 
 def bytes_by_table(path: Path) -> dict[str, int]:
     """Bytes by `schema.table`, the largest first; an upper bound, as a block may be shared.
@@ -49,10 +52,10 @@ def _kind(table: str) -> str:
     for grain in ("hourly", "daily"):
         if name.startswith(f"{grain}_by_"):
             return f"{grain} marts"
-    if schema == "reference" or name in ("accounts", "snapshots", "earlier_snapshots"):
-        return "reference tables"
     if schema in ("raw", "facts") and name not in ("messages", "events", "fct_messages"):
         return f"other of {schema}"
+    if schema in _SMALL or name in ("accounts", "snapshots", "earlier_snapshots"):
+        return "all else"
     return name if schema == "main" else table
 
 

@@ -12,9 +12,12 @@ from rich.console import Console
 
 from benchmarks.builds import Build
 from benchmarks.comparisons.ways import COMPARED, Taken
+from benchmarks.disk import Room
 from benchmarks.loading import Load
 from benchmarks.passes import Pass
 from benchmarks.plot import write_plot
+from benchmarks.publications import Publication
+from benchmarks.restatement import History
 from benchmarks.side_by_side import Shared, SideBySide
 from benchmarks.table import BATCH, REFRESH, SHARED, Figures, Size, lines, table
 
@@ -37,9 +40,21 @@ def figures(tmp_path: Path) -> Figures:
         "1M",
         ways,
         {kind: [Load(kind, s, 1000, 3, 10, 200)] for kind, s in (("parquet", 4), ("jsonl", 10))},
-        Pass(60.0, {"load": 1.0, "build": 30.0, "gate": 4.0, "publish": 5.0}, 10.0, 8.0, {"x": 9}),
+        _pass(60.0),
+        Room(1_000_000, {"Parquet of events": 50_000_000}, {"raw.events": 90_000_000}, {}),
+        History(1_000_000, tmp_path, refresh=_build(6.0)),
     )
-    return Figures([full, Size("10M")])
+    full.history.batches += [_build(0.5), _build(0.7), _build(0.6)]
+    full.history.touched += [100_100, 100_300, 100_200]
+    full.history.publications += [Publication(gate=0.2, publishing=0.3)]
+    asked = {"p50": 8.0, "p99": 30.0, "per_second": 120.0}
+    rounds = [{"clients": clients, "in_process": asked, "over_http": asked} for clients in (1, 8)]
+    return Figures([full, Size("10M")], (_pass(50.0), _pass(45.0)), {"rounds": rounds})
+
+
+def _pass(wall: float) -> Pass:
+    steps = {"load": 1.0, "build": 30.0, "gate": 4.0, "publish": 5.0}
+    return Pass(wall, steps, models=10.0, tests=8.0, peaks={"dbt build": 900})
 
 
 def _value(figures: Figures, group: str, what: str) -> float:
@@ -85,9 +100,31 @@ def test_the_table_has_a_column_for_each_size_and_all_lines(figures: Figures) ->
     file = StringIO()
     Console(width=110, file=file).print(table(figures))
     written = file.getvalue()
-    assert [title in written for title in ("1M", "10M", REFRESH, SHARED)] == [True] * 4
-    assert BATCH not in written, "no batch was measured"
+    assert [title in written for title in ("1M", "10M", REFRESH, SHARED, BATCH)] == [True] * 5
     assert all(line.what in written for line in lines(figures))
+
+
+def test_a_batch_is_held_against_the_full_refresh(figures: Figures) -> None:
+    assert _value(figures, BATCH, "SQL / SQL of the full refresh, times") == pytest.approx(0.1)
+    assert _value(figures, BATCH, "messages touched") == 100_200
+
+
+def test_disk_is_told_for_each_million_messages(figures: Figures) -> None:
+    assert _value(figures, "Disk, MB for each million messages", "warehouse: raw.events") == 90
+
+
+def test_what_was_asked_of_the_longest_history_stands_in_the_last_column(figures: Figures) -> None:
+    asked = [line for line in lines(figures) if line.group == "Questions of dashboards, ms"]
+    assert [line.what for line in asked][3:5] == [
+        "1 client, over HTTP",
+        "1 client, over HTTP, 99th percentile",
+    ]
+    assert all(math.isnan(line.values[0]) for line in asked)
+    assert asked[3].values[1] == 8.0
+
+
+def test_nothing_measured_is_a_table_without_lines() -> None:
+    assert lines(Figures([Size("1M")])) == []
 
 
 def test_the_plot_shows_the_same_figures(figures: Figures, tmp_path: Path) -> None:
