@@ -85,9 +85,12 @@ def main(
         copies, again, publications,
     )  # fmt: skip
     console = Console(width=_WIDTH, highlight=False)
-    figures = _measured(options, console)
-    console.print()
-    console.print(table(figures))
+    figures = Figures([Size(f"{size:g}M") for size in options.millions])
+    try:
+        _measure(figures, options, console)
+    finally:  # what was measured is shown, whatever failed after it
+        console.print()
+        console.print(table(figures))
     failures = [f for one in figures.sizes if one.side_by_side for f in one.side_by_side.failures()]
     for sentence in failures:
         console.print(sentence)
@@ -104,8 +107,8 @@ def _chosen(parts: str) -> frozenset[str]:
     return chosen
 
 
-def _measured(options: Options, console: Console) -> Figures:
-    figures = Figures([Size(f"{size:g}M") for size in options.millions])
+def _measure(figures: Figures, options: Options, console: Console) -> None:
+    """Fills in the figures, part by part."""
     # A copied history has no files and no refresh of its own.
     for size, millions in list(zip(figures.sizes, options.millions, strict=True)):
         if not options.copies or millions == options.millions[0]:
@@ -119,7 +122,6 @@ def _measured(options: Options, console: Console) -> Figures:
         published = [options.passed(size) for size in figures.sizes if size.whole_pass]
         if published:
             figures.questions = ask_questions(published[-1], options.seconds)
-    return figures
 
 
 def _measure_size(size: Size, messages: int, options: Options, console: Console) -> None:
