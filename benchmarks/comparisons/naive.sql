@@ -147,11 +147,13 @@ joined as (
         coalesce(unsubscribed, 0) as unsubscribed,
         coalesce(complained, 0) as complained,
         interaction_id is null or openers.message_id is not null as opens_interaction
-    from stg_messages as messages
-    left join current_statuses as statuses
-        on statuses.message_id = messages.message_id and direction = 'OUTBOUND'
-    left join engagement
-        on engagement.message_id = messages.message_id and direction = 'OUTBOUND'
+    -- a condition on the direction in the joins would make DuckDB compare every row with every other
+    from (
+        select *, case when direction = 'OUTBOUND' then message_id end as outbound_id
+        from stg_messages
+    ) as messages
+    left join current_statuses as statuses on statuses.message_id = messages.outbound_id
+    left join engagement on engagement.message_id = messages.outbound_id
     left join openers on openers.message_id = messages.message_id
 ),
 
