@@ -10,8 +10,8 @@ run: .venv/runtime  ## set-up, demo data, one pass, one answer
 test: .venv/dev  ## set-up, every test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: .venv/dev  ## what a batch costs on a short and a long history; HISTORY=10,50 for the bars
-	$(BIN)/python -m benchmarks --publications --history $(if $(HISTORY),$(HISTORY),0.5,2)
+bench: .venv/dev  ## one table of what everything costs beside what else one could write; HISTORY=10,50
+	$(BIN)/python -m benchmarks --publications --history $(if $(HISTORY),$(HISTORY),1,10) $(BENCH)
 
 soak: .venv/dev  ## builds killed at 60 statements, publications and loads at every kind of step, more records
 	MSGMETRICS_TEST_KILLS=60 MSGMETRICS_TEST_SETS=400 $(BIN)/python -m pytest -q tests/test_a_killed_*.py \

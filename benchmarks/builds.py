@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,18 +35,20 @@ class Build:
         return sum(self.seconds.values())
 
 
-def build(warehouse: Path, *, seeds: bool, memory: str = "") -> Build:
-    """Builds every model, its tests left out.
+def build(warehouse: Path, *, seeds: bool, memory: str = "", models: Sequence[str] = ()) -> Build:
+    """Builds every model, its tests left out; or those selected, as dbt selects them.
 
     Raises RuntimeError where a model fails.
     """
     settings = Settings(home=warehouse.parent, memory=memory)
     target = warehouse.parent / "dbt"
     kinds = ["test", "unit_test", *([] if seeds else ["seed"])]
+    selected = ["--select", *models] if models else []
     started = time.monotonic()
     process = subprocess.Popen(
         [
             *(dbt_executable(), "--quiet", "build", "--exclude-resource-type", *kinds),
+            *selected,
             *("--project-dir", str(settings.dbt_project_dir), "--profiles-dir", str(PROFILES_DIR)),
         ],
         env={**os.environ, **dbt_environment(settings), "DBT_TARGET_PATH": str(target)},
@@ -56,16 +59,30 @@ def build(warehouse: Path, *, seeds: bool, memory: str = "") -> Build:
         time.sleep(0.05)
     wall = time.monotonic() - started
     if process.returncode != 0:
-        raise RuntimeError(f"the build of {warehouse} failed: see {target}")
+        raise RuntimeError(
+            f"the build of {warehouse} ended with {process.returncode}: see {target}"
+        )
     seconds = dict.fromkeys((FIND, COMPUTE, FOLD, OTHER), 0.0)
     nodes = {}
-    for result in json.loads((target / "run_results.json").read_text("utf-8"))["results"]:
-        name = result["unique_id"].split(".")[-1]
-        nodes[name] = _execution(result["timing"])
-        seconds[_purpose(name, settings)] += nodes[name]
+    for _, name, taken in executions(target / "run_results.json"):
+        nodes[name] = taken
+        seconds[_purpose(name, settings)] += taken
     with duckdb.connect(str(warehouse)) as connection:
         remember_build(connection, settings)
     return Build(seconds, nodes, wall, peak)
+
+
+def executions(run_results: Path) -> list[tuple[str, str, float]]:
+    """(kind of node, name, seconds of its SQL) for all that dbt ran, by what it wrote of it."""
+    return [
+        (*_kind_and_name(result["unique_id"]), _execution(result["timing"]))
+        for result in json.loads(run_results.read_text("utf-8"))["results"]
+    ]
+
+
+def _kind_and_name(unique_id: str) -> tuple[str, str]:
+    parts = unique_id.split(".")
+    return parts[0], parts[-1]
 
 
 def _execution(timing: list[dict]) -> float:

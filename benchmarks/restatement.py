@@ -7,10 +7,12 @@ judging and publishing are, if they are asked for.
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import monotonic
+from types import MappingProxyType
 
 import duckdb
 from rich.console import Console
@@ -67,24 +69,21 @@ def run(
     copies: bool,
     again: bool,
     publications: bool,
-) -> None:
-    """Makes the histories, measures, prints.
+    refreshed: Mapping[float, Build] = MappingProxyType({}),
+) -> list[History]:
+    """Makes the histories, measures, prints; returns what it measured.
 
     copies: a long history is made of the short one. again: the histories of an earlier run are
     measured once more, with what its batches left. publications: batches are judged and published.
+    refreshed: by millions of messages, full refreshes that have just made such a history here.
     """
     histories = [
         History(round(size * 1e6), folder / f"{size:g}M" / "warehouse.duckdb") for size in millions
     ]
-    if not again:
-        _prepare(histories[0], console, memory)
-    for history in histories[1:]:
-        if again:
-            history.original = histories[0].messages if copies else None
-        elif copies and history.messages % histories[0].messages == 0:
-            _lengthen(histories[0], history, console)
-        else:
-            _prepare(history, console, memory)
+    for history in histories:
+        history.refresh = refreshed.get(history.messages / 1e6)
+        if history.refresh is None:
+            _make(history, histories[0], console, memory, copies=copies, again=again)
     if publications:
         # Two files take turns, and the first publications make them.
         for history in histories * 2:
@@ -110,6 +109,19 @@ def run(
         console.print(sentence)
     for sentence in _differences(histories[0], memory):
         console.print(sentence)
+    return histories
+
+
+def _make(
+    history: History, short: History, console: Console, memory: str, *, copies: bool, again: bool
+) -> None:
+    is_copy = copies and history is not short and history.messages % short.messages == 0
+    if again:
+        history.original = short.messages if is_copy else None
+    elif is_copy:
+        _lengthen(short, history, console)
+    else:
+        _prepare(history, console, memory)
 
 
 def _prepare(history: History, console: Console, memory: str) -> None:
