@@ -52,8 +52,6 @@ from msgmetrics import settings as environment
 from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
 
-_OBJECTS_BETWEEN_COLLECTIONS = 20_000
-
 
 class _PlainRoute(APIRoute):
     """A route whose endpoint takes the request itself: nothing is to be resolved for it.
@@ -95,8 +93,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # What is there by now stays: the collector need not go through it again and again.
         gc.collect()
         gc.freeze()
-        # Rows of an answer are many objects at once, and none of them is part of a circle.
-        gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
         yield
         # What is left of questions after the time that requests are given to end.
         snapshots.stop_questions()

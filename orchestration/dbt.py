@@ -29,7 +29,9 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     return {
         "MSGMETRICS_WAREHOUSE": str(settings.warehouse_path),
         "MSGMETRICS_WAREHOUSE_THREADS": str(settings.warehouse_threads),
-        "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or _most_memory(),
+        "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or f"{_most_mebibytes()}MiB",
+        # What is computed anew altogether takes memory by its size, where nobody says how much.
+        "MSGMETRICS_MOST_MEBIBYTES": "" if settings.memory else str(_most_mebibytes()),
         "MSGMETRICS_BATCH_MEMORY": settings.memory or "1500MiB",
         "MSGMETRICS_CURRENCY": settings.currency,
         "MSGMETRICS_DEFINITION": definition_of_outcomes(settings),
@@ -41,9 +43,9 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _most_memory() -> str:
+def _most_mebibytes() -> int:
     """Of the machine's memory what DuckDB takes by itself."""
-    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') * 4 // 5 // 2**20}MiB"
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 4 // 5 // 2**20
 
 
 def definition_of_outcomes(settings: Settings) -> str:

@@ -2,7 +2,7 @@
 -- moved from one message to another is staged with the last alone.
 {{ config(severity='error', meta={'dagster': {'ref': {'name': 'stg_messages'}}}) }}
 -- depends_on: {{ source('raw', 'messages') }}, {{ source('raw', 'events') }}
--- depends_on: {{ ref('touched_message_records') }}, {{ ref('touched_event_records') }}, {{ ref('moved_events') }}
+-- depends_on: {{ ref('touched_message_records') }}, {{ ref('touched_event_records') }}, {{ ref('moved_events') }}, {{ ref('touched_messages') }}
 {%- set streams = [('message', 'message_id'), ('event', 'event_id'), ('account', 'account_key')] %}
 
 {% for stream, key in streams %}
@@ -18,7 +18,10 @@ select
 from (
     select distinct {{ key }} from {{ records }}
     {%- if stream == 'event' and not everything_is_touched() %}
-    where event_hash not in (select event_hash from {{ ref('moved_events') }})
+    where
+        event_hash not in (select event_hash from {{ ref('moved_events') }})
+        -- events of other messages are looked at for the sake of those that moved
+        and message_hash in (select message_hash from {{ ref('touched_messages') }})
     {%- endif %}
 ) as records
 full join (

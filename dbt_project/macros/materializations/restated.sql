@@ -4,8 +4,9 @@
     a run that is killed has done all of it or nothing.
 
     key: the column by which held rows are found, a hash that several ids may share.
-    touched: the relation that lists the touched keys; without it, those of the new rows. With it the
-    model may select from held_rows(), unless everything is touched.
+    touched: the relation that lists the touched keys, and which are new, so that nothing is held of
+    them; without it, those of the new rows. With it the model may select from held_rows(), unless
+    everything is touched.
     changes: whether signed rows are kept. -#}
 
 {% materialization restated, adapter='duckdb' -%}
@@ -13,7 +14,7 @@
     {%- set window = restatement() -%}
     {%- set changes = this.incorporate(path={'identifier': this.identifier ~ '_changes'}) -%}
     {%- set key = config.require('key') -%}
-    {%- set touched = ref(config.get('touched')) if config.get('touched') -%}
+    {%- set touched = '(select ' ~ key ~ ' from ' ~ ref(config.get('touched')) ~ ' where not is_new)' if config.get('touched') -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}

@@ -1,10 +1,11 @@
 -- Of the events that arrived every version there is: an earlier one may name another message.
 {% set window = restatement() %}
-select
-    events.event_hash,
-    events.message_hash,
-    events.batch_id <= {{ window.after }} as is_earlier
-from {{ source('raw', 'events') }} as events
+{{ config(
+    materialized='found',
+    table='raw.events',
+    columns=['event_hash', 'message_hash', 'batch_id'],
+) }}
+select rowid as row_id from {{ source('raw', 'events') }} as events
 {%- if window.everything %}
 where false
 {%- else %}

@@ -18,7 +18,7 @@ with
 
 came_before as (
 
-    select event_hash from {{ ref('arrived_event_versions') }} where is_earlier
+    select event_hash from {{ ref('arrived_event_versions') }} where batch_id <= {{ window.after }}
 
 ),
 
