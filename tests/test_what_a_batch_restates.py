@@ -46,7 +46,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IncrementalW
             *(message(number) for number in range(4)),
             message(4, direction="INBOUND", segments=3, cost_cents="0.5"),
             message(5),
-            message(6, sent_at=(LONG_AGO + timedelta(days=1)).isoformat()),
+            message(6, account_key="0000-others"),
         ),
         events=(
             event(0, "UNDELIVERABLE", error_code="EC_SYSTEM_ERROR"),
