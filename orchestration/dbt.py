@@ -32,7 +32,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or f"{_most_mebibytes()}MiB",
         # What is computed anew altogether takes memory by its size, where nobody says how much.
         "MSGMETRICS_MOST_MEBIBYTES": "" if settings.memory else str(_most_mebibytes()),
-        "MSGMETRICS_BATCH_MEMORY": settings.memory or "1500MiB",
+        "MSGMETRICS_BATCH_MEMORY": settings.memory or "1400MiB",
         "MSGMETRICS_CURRENCY": settings.currency,
         "MSGMETRICS_DEFINITION": definition_of_outcomes(settings),
         "DBT_TARGET_PATH": str(settings.dbt_target),

@@ -33,7 +33,7 @@
     comment on table facts.restatement is 'What the last run restated: the batches above one, up to another. One row.';
     {%- if days is not none %}
     -- what is touched needs little; more would go to blocks of the file, which the system caches anyway
-    set memory_limit = '{{ env_var('MSGMETRICS_BATCH_MEMORY', '1500MiB') }}';
+    set memory_limit = '{{ env_var('MSGMETRICS_BATCH_MEMORY', '1400MiB') }}';
     {%- elif env_var('MSGMETRICS_MOST_MEBIBYTES', '') %}
     {%- set millions = run_query('select count(*) from raw.messages').rows[0][0] / 1000000 %}
     set memory_limit = '{{ [env_var('MSGMETRICS_MOST_MEBIBYTES') | int, (2048 + 200 * millions) | int] | min }}MiB';
