@@ -19,7 +19,13 @@ from msgmetrics.catalogue import catalogue
 from msgmetrics.settings import PROJECT_ROOT, Settings
 
 PROFILES_DIR = PROJECT_ROOT / "dbt_project"
-_MACROS_OF_OUTCOMES = ("durations", "email_domain", "latest_version")
+_MACROS_OF_OUTCOMES = (
+    "carried_outcomes",
+    "durations",
+    "email_domain",
+    "latest_version",
+    "source_rank",
+)
 # Data tests that read every row of every mart, whatever a run touched.
 NIGHTLY_TAG = "agreement"
 
@@ -58,6 +64,7 @@ def definition_of_outcomes(settings: Settings) -> str:
     files = [
         *sorted((project / "models" / "staging").glob("stg_[em]*.sql")),
         *sorted((project / "models" / "facts").glob("*.sql")),
+        project / "models" / "restatement" / "carriable_messages.sql",
         *(project / "macros" / f"{name}.sql" for name in _MACROS_OF_OUTCOMES),
         *(PROJECT_ROOT / "seeds" / f"{name}.csv" for name in ("drop_reasons", "event_types")),
     ]

@@ -47,6 +47,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IncrementalW
             message(4, direction="INBOUND", segments=3, cost_cents="0.5"),
             message(5),
             message(6, account_key="0000-others"),
+            message(7),
         ),
         events=(
             event(0, "UNDELIVERABLE", error_code="EC_SYSTEM_ERROR"),
@@ -179,6 +180,9 @@ def test_an_event_that_came_before_or_competes_with_the_held_status_has_all_reco
         events=(
             event(5, "DELIVERED", occurred_at=LONG_AGO.isoformat()),
             event(6, "CLICKED", url="https://x.io/another"),
+            # of these two versions of one event the second counts, which is not final
+            event(7, "DELIVERED", event_id="0000-7"),
+            event(7, "SENT", event_id="0000-7", status="PENDING_WAITING_DELIVERY"),
         ),
     )
     report = warehouse.arrive(arriving, Random(6))
@@ -188,3 +192,4 @@ def test_an_event_that_came_before_or_competes_with_the_held_status_has_all_reco
     assert min(batches) < report.batch_id
     assert held_by(warehouse, "failed = 1 and message_id = '0000-5'") == {"0000-5"}
     assert held_by(warehouse, "clicks = 1 and message_id = '0000-6'") == {"0000-6"}
+    assert held_by(warehouse, "status = 'PENDING_WAITING_DELIVERY'") == {"0000-7"}

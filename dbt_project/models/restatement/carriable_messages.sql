@@ -28,7 +28,11 @@ arrived as (
         events.message_hash,
         any_value({{ key_of('message', 'events.') }}) as message_key,
         any_value(events.message_id) as message_id,
-        bool_or(event_types.bears_status and event_types.is_final) as has_final,
+        -- some event of which every version that arrived is final, for only one version counts
+        count(distinct events.event_hash) > count(distinct events.event_hash) filter (
+            not (event_types.bears_status and event_types.is_final)
+        ) as has_final,
+        bool_or(event_types.bears_status and event_types.is_final) as may_have_final,
         bool_or(event_types.bears_status and not event_types.is_final) as has_pending
     from {{ source('raw', 'events') }} as events
     inner join {{ ref('event_types') }} as event_types on events.event_type = event_types.event_type
@@ -65,5 +69,5 @@ where
     held.direction = 'INBOUND'
     -- The first final status stands before all pending ones. Between two of a kind their moments decide,
     -- and those of the held one are not held.
-    or case when held.status_group = 'PENDING' then has_final or not has_pending else not has_final end
+    or case when held.status_group = 'PENDING' then has_final or not has_pending else not may_have_final end
 {%- endif %}
