@@ -6,11 +6,15 @@ What the service does is assembled in app.py.
 import asyncio
 import os
 import socket
+import sys
+from contextlib import suppress
 
 import uvicorn
 from structlog import get_logger
 from ulid import ULID
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
 
 from endpoint.asynchronous.addresses import AllowedTargets
 from endpoint.errors import envelope, unreadable_request
@@ -51,7 +55,7 @@ def serve(host: str, port: int, workers: int | None = None) -> None:
     os.environ["MSGMETRICS_WORKERS"] = str(workers)
     if workers > 1:
         share_between_processes(known.endpoint_dir / "service_metrics" / str(port))
-    uvicorn.run(
+    config = uvicorn.Config(
         "endpoint.app:create_app",
         factory=True,
         host=host,
@@ -68,6 +72,28 @@ def serve(host: str, port: int, workers: int | None = None) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=_WORKER_ANSWERS_SECONDS,
     )
+    if workers > 1:
+        Supervisor(config, sockets=[config.bind_socket()]).run()
+    else:
+        _serve_alone(config)
+
+
+def _serve_alone(config: uvicorn.Config) -> None:
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+class Supervisor(Multiprocess):
+    """Starts the workers, and ends them: uvicorn's, but for who comes meanwhile."""
+
+    def terminate_all(self) -> None:
+        """End the workers; from then on a connection is refused, as nobody would answer it."""
+        super().terminate_all()
+        for listening in self.sockets:
+            listening.close()
 
 
 def default_workers() -> int:
@@ -93,9 +119,14 @@ class Connection(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
         self._requests += 1
-        # A client that has a worker to itself is served best where it is.
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        # A client that has a worker to itself is served best where it is. And nobody is hung up on
+        # who still sends, or was not told with the answer.
         is_shared = self.config.workers > 1 and len(self.connections) > 1
-        if is_shared and self._requests >= REQUESTS_OF_A_CONNECTION and self.cycle:
+        is_told = self.cycle is not None and not self.cycle.response_started
+        if is_shared and is_told and self._requests >= REQUESTS_OF_A_CONNECTION:
             self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:

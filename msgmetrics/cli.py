@@ -345,7 +345,8 @@ def serve(
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that answer; default: MSGMETRICS_WORKERS.", min=1)
+        int | None,
+        typer.Option(help="Processes that answer; default: MSGMETRICS_WORKERS.", min=1, max=64),
     ] = None,
 ) -> None:
     """Serve the read endpoint."""

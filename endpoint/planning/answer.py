@@ -49,11 +49,24 @@ def run(connection: duckdb.DuckDBPyConnection, plan: ReadyPlan) -> Answer:
     """The answer of a plan. Raises TooManyRowsError where it has more than the plan's most rows."""
     # A reader makes half of the detours of `to_arrow_table`, which tell in a small answer.
     rows = connection.execute(plan.sql, dict(plan.parameters))
-    table = rows.to_arrow_reader(_ROWS_A_BATCH).read_all()
+    table = _all_of(rows.to_arrow_reader(_ROWS_A_BATCH))
     if plan.most_rows is not None and table.num_rows > plan.most_rows:
         counted = connection.execute(plan.counting_sql, dict(plan.parameters)).fetchone()
         raise TooManyRowsError(counted[0], plan.most_rows)
     return Answer(plan.columns, _with_instants(table, plan.offsets))
+
+
+def _all_of(reader: pyarrow.RecordBatchReader) -> pyarrow.Table:
+    """What a reader gives. Raises duckdb's errors: Arrow hands on no more than their texts."""
+    try:
+        return reader.read_all()
+    except (OSError, pyarrow.ArrowException) as error:
+        text = str(error)
+        if "INTERRUPT Error" in text:
+            raise duckdb.InterruptException(text) from None
+        if "Out of Memory Error" in text:
+            raise duckdb.OutOfMemoryException(text) from None
+        raise
 
 
 def _with_instants(table: pyarrow.Table, offsets: Offsets | None) -> pyarrow.Table:

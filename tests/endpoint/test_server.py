@@ -273,6 +273,9 @@ def test_a_request_under_way_is_ended_before_its_worker_is(tmp_path):
             time.sleep(0.5)
             server.process.send_signal(signal.SIGTERM)
             time.sleep(1.5)
+            # Nobody would answer who comes now, so nobody is kept waiting.
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", server.port)).close()
             connection.sendall(body[5:])
             answer = read_all(connection)
         assert answer.startswith(b"HTTP/1.1 400 ")
@@ -290,6 +293,24 @@ def test_connections_that_share_a_worker_end_at_their_25th_request(server):
         client.close()
     assert set(ends[: 24 * 3]) == {None}
     assert "close" in ends[24 * 3 :]
+
+
+def test_a_shared_connection_does_not_end_while_its_client_still_sends(server):
+    head = b"POST /v1/metrics/query HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n"
+    clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+    try:
+        for client in clients:
+            for _ in range(30):
+                client.sendall(head)
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += client.recv(65536)
+                assert answer.startswith(b"HTTP/1.1 401 ")
+                assert b"connection: close" not in answer.lower()
+                client.sendall(b"x" * 8)
+    finally:
+        for client in clients:
+            client.close()
 
 
 def test_a_killed_worker_is_replaced_while_the_others_answer(tmp_path):

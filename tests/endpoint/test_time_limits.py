@@ -12,6 +12,7 @@ from receiver import wait_until
 from served import ASK, QUERY, QUESTION, app, bearer
 
 from endpoint import asking
+from endpoint.planning.answer import run
 from endpoint.time_limits import ServiceStopsError, TimeLimits, TookTooLongError
 from msgmetrics.settings import Settings
 
@@ -52,6 +53,14 @@ def test_what_takes_too_long_is_interrupted_and_the_connection_can_be_used_again
         connection.execute(ENDLESS)
     with limits.limited(connection):
         assert connection.execute("select 1").fetchall() == [(1,)]
+
+
+def test_a_question_is_interrupted_while_its_rows_are_read_too(limits):
+    sql = "select md5(range::text) from range(1000000000000)"
+    plan = SimpleNamespace(sql=sql, parameters={}, most_rows=None)
+    connection = duckdb.connect()
+    with pytest.raises(TookTooLongError), limits.limited(connection, 0.2):
+        run(connection, plan)
 
 
 def test_when_the_service_stops_all_that_runs_is_interrupted_and_nothing_begins(limits):
