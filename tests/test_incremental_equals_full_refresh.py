@@ -22,12 +22,19 @@ BATCHES = 4
 
 
 def split(records: RecordSet, batches: int, random: Random) -> list[RecordSet]:
-    """Every record in at least one batch, some in two or three."""
+    """Every record in at least one batch, some in two or three; of half of the events all versions
+    come together, as they do where a source sends twice what it corrects at once."""
     parts: list[dict[str, list]] = [
         {name: [] for name, _ in records.streams()} for _ in range(batches)
     ]
+    together: dict[object, int | None] = {}
     for name, of_stream in records.streams():
         for record in of_stream:
+            if name == "events" and isinstance(event_id := record.get("event_id"), str):
+                number = random.choice((None, random.randrange(batches)))
+                if (number := together.setdefault(event_id, number)) is not None:
+                    parts[number][name].append(record)
+                    continue
             times = random.choice((1, 1, 1, 2, 3))
             for number in random.sample(range(batches), min(times, batches)):
                 parts[number][name].append(record)

@@ -134,7 +134,9 @@ def test_no_key_is_stored_in_the_clear(home: Home) -> None:
     key = home.msgmetrics(
         "keys", "create", "--account", account, "--scope", "metrics:read"
     ).stdout.strip()
-    for path in (home.path / "endpoint").iterdir():
+    written = [path for path in (home.path / "endpoint").rglob("*") if path.is_file()]
+    assert written
+    for path in written:
         assert key.encode() not in path.read_bytes()
 
 
