@@ -60,11 +60,15 @@ def smallest_passes(home: Path) -> tuple[Pass, Pass]:
     file = home / "landing" / "messages" / "one.jsonl"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(_MESSAGE), "utf-8")
-    return _run(home, ""), _run(home, "")
+    # Where nothing is new, dbt is not started.
+    return _run(home, ""), _run(home, "", built=False)
 
 
-def _run(home: Path, memory: str) -> Pass:
-    """Raises RuntimeError, with what the pass said, where it did not publish."""
+def _run(home: Path, memory: str, *, built: bool = True) -> Pass:
+    """built: whether dbt had something to build.
+
+    Raises RuntimeError, with what the pass said, where it did not publish.
+    """
     started = time.monotonic()
     process = subprocess.run(
         [sys.executable, "-m", "msgmetrics.cli", "run", "--json", "--as-of", f"{END:%FT%T}Z"],
@@ -78,7 +82,7 @@ def _run(home: Path, memory: str) -> Pass:
         raise RuntimeError(f"the pass in {home} failed: {process.stderr.strip()}")
     told = json.loads(process.stdout)
     steps = _named(told, "seconds: ")
-    models, tests = _sql(home / "dbt", since=time.time() - wall)
+    models, tests = _sql(home / "dbt", time.time() - wall) if built else (0.0, 0.0)
     return Pass(wall, steps, models, tests, _named(told, "peak MiB: "))
 
 
@@ -93,10 +97,15 @@ def _named(told: dict, prefix: str) -> dict[str, float]:
 
 
 def _sql(artefacts: Path, since: float) -> tuple[float, float]:
-    """Seconds of SQL of models with seeds, and of tests, of a build that has just been; else 0."""
+    """Seconds of SQL of models with seeds, and of tests, of a build that has just been.
+
+    Raises RuntimeError where dbt left no results of it: no time at all would look like a fast one.
+    """
     written = [
         path for path in artefacts.glob("build-*/run_results.json") if path.stat().st_mtime >= since
     ]
+    if not written:
+        raise RuntimeError(f"dbt left no results in {artefacts}")
     models = tests = 0.0
     for path in written:
         for kind, _, seconds in executions(path):

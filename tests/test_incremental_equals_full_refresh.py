@@ -17,7 +17,7 @@ import pytest
 from hostile import RecordSet, drawn, every_bound, every_tie, side_by_side
 from incremental_warehouse import IncrementalWarehouse, definitions_of
 
-SETS = int(os.environ.get("MSGMETRICS_TEST_SETS", "120"))
+SETS = int(os.environ.get("MSGMETRICS_TEST_SETS", "250"))
 BATCHES = 4
 
 

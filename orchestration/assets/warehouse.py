@@ -55,8 +55,7 @@ def dbt_arguments(*, every_row: bool) -> list[str]:
     Unit tests need no data and are no part of a run. Tests that hold every row of every mart
     against the messages read the whole history, so only the nightly run has them.
     """
-    # Dagster keeps what became of each node; to write it as JSON, too, takes a second of each run.
-    arguments = ["build", "--no-write-json", "--exclude-resource-type", "unit_test"]
+    arguments = ["build", "--exclude-resource-type", "unit_test"]
     return arguments if every_row else [*arguments, "--exclude", f"tag:{NIGHTLY_TAG}"]
 
 

@@ -121,7 +121,7 @@ SOME = (
 
 STATEMENTS_THAT_MAKE_TABLES = 4
 # `make soak` stops before every statement.
-STEP = 1 if "MSGMETRICS_TEST_KILLS" in os.environ else 4
+STEP = 1 if "MSGMETRICS_TEST_KILLS" in os.environ else 3
 
 
 def load_dying(zone: Zone, statements: int, die: Callable[[], None]) -> None:
