@@ -24,26 +24,26 @@ select
     held.message_hash,
     held.interaction_hash,
 
-    case when finals.message_key is null then held.status else finals.status end as status,
-    case when finals.message_key is null then held.status_group else finals.status_group end as status_group,
-    case when finals.message_key is null then held.error_code else finals.error_code end as error_code,
-    case when finals.message_key is null then held.error_group else finals.error_group end as error_group,
+    case when finals.status_report is null then held.status else finals.status end as status,
+    case when finals.status_report is null then held.status_group else finals.status_group end as status_group,
+    case when finals.status_report is null then held.error_code else finals.error_code end as error_code,
+    case when finals.status_report is null then held.error_group else finals.error_group end as error_group,
     case
-        when finals.message_key is not null then coalesce(finals.bounce_type, 'NONE')
+        when finals.status_report is not null then coalesce(finals.bounce_type, 'NONE')
         when held.soft_bounced = 1 then 'SOFT'
         when held.hard_bounced = 1 then 'HARD'
         else 'NONE'
     end as bounce_type,
     coalesce(finals.event_type = 'DROPPED', held.dropped = 1) as is_dropped,
     coalesce(finals.is_suppression, held.suppressed = 1) as is_suppression,
-    coalesce(held.delivered_at, engagement.first_delivered_at) as first_delivered_at,
-    least(held.seen_at, engagement.seen_at) as seen_at,
-    least(held.clicked_at, engagement.clicked_at) as clicked_at,
-    held.opens + coalesce(engagement.opens, 0) as opens,
-    held.clicks + coalesce(engagement.clicks, 0) as clicks,
+    coalesce(held.delivered_at, events.first_delivered_at) as first_delivered_at,
+    least(held.seen_at, events.seen_at) as seen_at,
+    least(held.clicked_at, events.clicked_at) as clicked_at,
+    held.opens + coalesce(events.opens, 0) as opens,
+    held.clicks + coalesce(events.clicks, 0) as clicks,
     coalesce(urls.distinct_urls, 0) as distinct_urls,
-    held.unsubscribed = 1 or coalesce(engagement.is_unsubscribed, false) as is_unsubscribed,
-    held.complained = 1 or coalesce(engagement.is_complained, false) as is_complained
+    held.unsubscribed = 1 or coalesce(events.is_unsubscribed, false) as is_unsubscribed,
+    held.complained = 1 or coalesce(events.is_complained, false) as is_complained
 from {{ held_rows() }} as held
 inner join (
     select
@@ -52,10 +52,10 @@ inner join (
         case when direction = 'OUTBOUND' then message_key end as outbound_message_key
     from {{ ref('carried_messages') }}
 ) as messages on held.message_hash = messages.message_hash
-left join {{ ref('int_current_statuses') }} as finals
-    on messages.outbound_message_key = finals.message_key and finals.status_group <> 'PENDING'
-left join {{ ref('int_engagement_by_message') }} as engagement
-    on messages.outbound_message_key = engagement.message_key
+left join {{ ref('int_events_by_message') }} as events
+    on messages.outbound_message_key = events.message_key
+left join {{ ref('int_status_reports') }} as finals
+    on events.status_report = finals.status_report and finals.status_group <> 'PENDING'
 left join (
     -- these have the clicks that have come
     select message_hash, count(distinct url) as distinct_urls

@@ -1,14 +1,11 @@
-{% macro latest_version(versions, records, key, hash, order_by) -%}
+{% macro latest_version(versions, repeated, key, hash, order_by) -%}
     {#- Most keys arrive once: only the others are worth a sort. They are found by the hash of the key,
         which is quicker; a hash that two keys share is sorted in vain. Null stands before any value. -#}
 ,
 
 repeated as (
 
-    select {{ hash }}
-    from {{ records }}
-    group by {{ hash }}
-    having count(*) > 1
+    select {{ hash }} from {{ repeated }}
 
 ),
 
@@ -29,4 +26,9 @@ latest as not materialized (
     ) = 1
 
 )
+{%- endmacro %}
+
+
+{% macro several_versions(records, hash) -%}
+    select {{ hash }} from {{ records }} group by {{ hash }} having count(*) > 1
 {%- endmacro %}

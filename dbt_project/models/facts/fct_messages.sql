@@ -58,23 +58,23 @@ outcomes as (
             else coalesce(statuses.status_group, 'PENDING')
         end as status_group,
         coalesce(statuses.error_code, 'NO_ERROR') as error_code,
-        case when statuses.message_key is null then 'OK' else statuses.error_group end as error_group,
+        case when statuses.status_report is null then 'OK' else statuses.error_group end as error_group,
         coalesce(statuses.bounce_type, 'NONE') as bounce_type,
         coalesce(statuses.event_type = 'DROPPED', false) as is_dropped,
         coalesce(statuses.is_suppression, false) as is_suppression,
-        engagement.first_delivered_at,
-        engagement.seen_at,
-        engagement.clicked_at,
-        coalesce(engagement.opens, 0) as opens,
-        coalesce(engagement.clicks, 0) as clicks,
-        coalesce(engagement.distinct_urls, 0) as distinct_urls,
-        coalesce(engagement.is_unsubscribed, false) as is_unsubscribed,
-        coalesce(engagement.is_complained, false) as is_complained
+        events.first_delivered_at,
+        events.seen_at,
+        events.clicked_at,
+        coalesce(events.opens, 0) as opens,
+        coalesce(events.clicks, 0) as clicks,
+        coalesce(events.distinct_urls, 0) as distinct_urls,
+        coalesce(events.is_unsubscribed, false) as is_unsubscribed,
+        coalesce(events.is_complained, false) as is_complained
     from messages
-    left join {{ ref('int_current_statuses') }} as statuses
-        on messages.outbound_message_key = statuses.message_key
-    left join {{ ref('int_engagement_by_message') }} as engagement
-        on messages.outbound_message_key = engagement.message_key
+    left join {{ ref('int_events_by_message') }} as events
+        on messages.outbound_message_key = events.message_key
+    left join {{ ref('int_status_reports') }} as statuses
+        on events.status_report = statuses.status_report
     left join {{ ref('int_interaction_openers') }} as openers
         on messages.message_key = openers.message_key
     {%- if not everything_is_touched() %}

@@ -1,21 +1,10 @@
+-- Events whose versions name different messages.
 -- depends_on: {{ ref('arrived_event_versions') }}
 -- depends_on: {{ source('raw', 'events') }}
--- Events whose versions name different messages.
 {{ config(materialized='restated', key='event_hash') }}
-{%- set versions = source('raw', 'events') if everything_is_touched() else ref('arrived_event_versions') %}
-with
-
-moved as (
-
-    select event_hash
-    from {{ versions }}
-    group by event_hash
-    having min(message_hash) <> max(message_hash)
-
-)
-
 select distinct
     event_hash,
     message_hash
-from {{ versions }}
-semi join moved using (event_hash)
+from {{ source('raw', 'events') if everything_is_touched() else ref('arrived_event_versions') }}
+semi join {{ ref('repeated_events') }} using (event_hash)
+qualify min(message_hash) over (partition by event_hash) <> max(message_hash) over (partition by event_hash)

@@ -10,7 +10,7 @@ arrived as not materialized (
         coalesce(updated_at, timestamp '2000-01-01') as updated_at
     from {{ source('raw', 'accounts') }}
 
-){{ latest_version('arrived', source('raw', 'accounts'), 'account_key', 'account_key', [
+){{ latest_version('arrived', '(' ~ several_versions(source('raw', 'accounts'), 'account_key') ~ ')', 'account_key', 'account_key', [
     'updated_at', 'parent_account_key', 'name', 'plan',
 ]) }}
 

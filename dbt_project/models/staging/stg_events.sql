@@ -1,7 +1,9 @@
 -- depends_on: {{ ref('touched_event_records') }}
 -- depends_on: {{ ref('touched_messages') }}
 {{ config(materialized='view') }}
+-- depends_on: {{ ref('repeated_events') }}
 {%- set records = source('raw', 'events') if everything_is_touched() else ref('touched_event_records') %}
+{%- set repeated = ref('repeated_events') if everything_is_touched() else '(' ~ several_versions(records, 'event_hash') ~ ')' %}
 with
 
 arrived as not materialized (
@@ -27,7 +29,7 @@ arrived as not materialized (
     from {{ records }} as events
     inner join {{ ref('event_types') }} as event_types on events.event_type = event_types.event_type
 
-){{ latest_version('arrived', records, 'event_key', 'event_hash', [
+){{ latest_version('arrived', repeated, 'event_key', 'event_hash', [
     'source_rank', 'earliness', 'message_id', 'event_type', 'occurred_at', 'status', 'error_code', 'bounce_type',
     'drop_reason', 'url', 'is_unsubscribe_link',
 ]) }}

@@ -104,7 +104,7 @@ arrived as not materialized (
         message_key
     from versions
 
-){{ latest_version('arrived', 'canonical', 'message_key', 'message_hash', [
+){{ latest_version('arrived', ref('repeated_messages'), 'message_key', 'message_hash', [
     'updated_at', 'account_key', 'direction', 'channel_code', 'sent_at', 'sender', 'sender_type',
     'recipient', 'traffic_type', 'interaction_id', 'segments', 'cost_cents', 'currency',
     'communication_id', 'campaign_reference_id', 'country_id', 'network_id', 'application_id',
