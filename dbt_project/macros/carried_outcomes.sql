@@ -54,7 +54,7 @@ inner join (
 ) as messages on held.message_hash = messages.message_hash
 left join {{ ref('int_events_by_message') }} as events
     on messages.outbound_message_key = events.message_key
-left join {{ ref('int_status_reports') }} as finals
+left join {{ ref('stg_status_reports') }} as finals
     on events.status_report = finals.status_report and finals.status_group <> 'PENDING'
 left join (
     -- these have the clicks that have come

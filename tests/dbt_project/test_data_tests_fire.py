@@ -49,7 +49,7 @@ FAULTS = [
     twice("staging.stg_messages", "one_row_per_stg_messages_message_id"),
     twice("staging.stg_events", "one_row_per_stg_events_event_id"),
     twice("staging.stg_accounts", "one_row_per_stg_accounts_account_key"),
-    twice("facts.int_status_reports", "one_row_per_int_status_reports_status_report"),
+    twice("staging.stg_status_reports", "one_row_per_stg_status_reports_status_report"),
     twice("facts.int_events_by_message", "one_row_per_int_events_by_message_message_key"),
     twice("facts.int_interaction_openers", "one_row_per_int_interaction_openers_message_key"),
     Fault(

@@ -73,7 +73,7 @@ outcomes as (
     from messages
     left join {{ ref('int_events_by_message') }} as events
         on messages.outbound_message_key = events.message_key
-    left join {{ ref('int_status_reports') }} as statuses
+    left join {{ ref('stg_status_reports') }} as statuses
         on events.status_report = statuses.status_report
     left join {{ ref('int_interaction_openers') }} as openers
         on messages.message_key = openers.message_key

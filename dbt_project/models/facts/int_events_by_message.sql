@@ -5,19 +5,13 @@ events as not materialized (
 
     select
         events.*,
-        reports.status_report,
         reports.is_final,
         reports.precedence,
+        reports.bears_status,
         events.event_type in ('SEEN', 'OPENED') as is_opening,
         coalesce(events.event_type = 'CLICKED' and not events.is_unsubscribe_link, false) as is_click
     from {{ ref('stg_events') }} as events
-    left join {{ ref('int_status_reports') }} as reports
-        on
-            events.event_type = reports.event_type
-            and events.status is not distinct from reports.status
-            and events.error_code is not distinct from reports.error_code
-            and events.bounce_type is not distinct from reports.bounce_type
-            and events.drop_reason is not distinct from reports.drop_reason
+    inner join {{ ref('stg_status_reports') }} as reports on events.status_report = reports.status_report
 
 )
 
@@ -27,8 +21,7 @@ select
     count(*) as events,
     min(occurred_at) as first_occurred_at,
     -- the last final one, else the last pending one
-    arg_max(status_report, (is_final, occurred_at, precedence, event_id))
-        filter (status_report is not null) as status_report,
+    arg_max(status_report, (is_final, occurred_at, precedence, event_id)) filter (bears_status) as status_report,
     min(occurred_at) filter (event_type = 'DELIVERED') as first_delivered_at,
     min(occurred_at) filter (is_opening) as seen_at,
     min(occurred_at) filter (is_click) as clicked_at,

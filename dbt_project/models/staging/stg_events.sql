@@ -1,7 +1,5 @@
--- depends_on: {{ ref('touched_event_records') }}
--- depends_on: {{ ref('touched_messages') }}
+-- depends_on: {{ ref('touched_event_records') }}, {{ ref('touched_messages') }}, {{ ref('repeated_events') }}
 {{ config(materialized='view') }}
--- depends_on: {{ ref('repeated_events') }}
 {%- set records = source('raw', 'events') if everything_is_touched() else ref('touched_event_records') %}
 {%- set repeated = ref('repeated_events') if everything_is_touched() else '(' ~ several_versions(records, 'event_hash') ~ ')' %}
 with
@@ -13,10 +11,11 @@ arrived as not materialized (
         events.message_id,
         events.event_type,
         events.occurred_at,
-        case when event_types.bears_status then coalesce(events.status, event_types.default_status) end as status,
-        case when event_types.bears_status then coalesce(events.error_code, 'NO_ERROR') end as error_code,
-        case when events.event_type = 'BOUNCED' then events.bounce_type end as bounce_type,
-        case when events.event_type = 'DROPPED' then coalesce(events.drop_reason, 'OTHER') end as drop_reason,
+        reports.status,
+        reports.error_code,
+        reports.bounce_type,
+        reports.drop_reason,
+        reports.status_report,
         case when events.event_type = 'CLICKED' then events.url end as url,
         case when events.event_type = 'CLICKED' then coalesce(events.is_unsubscribe_link, false) end as is_unsubscribe_link,
         {{ key_of('message', 'events.') }} as message_key,
@@ -27,7 +26,13 @@ arrived as not materialized (
         -- of a webhook that has no time of its own the first delivery says best when it happened
         case when {{ source_rank('events.') }} < {{ canonical_rank() }} then -epoch_us(events.occurred_at) end as earliness
     from {{ records }} as events
-    inner join {{ ref('event_types') }} as event_types on events.event_type = event_types.event_type
+    inner join {{ ref('stg_status_reports') }} as reports
+        on
+            events.event_type = reports.event_type
+            and events.status is not distinct from reports.told_status
+            and events.error_code is not distinct from reports.told_error_code
+            and events.bounce_type is not distinct from reports.told_bounce_type
+            and events.drop_reason is not distinct from reports.told_drop_reason
 
 ){{ latest_version('arrived', repeated, 'event_key', 'event_hash', [
     'source_rank', 'earliness', 'message_id', 'event_type', 'occurred_at', 'status', 'error_code', 'bounce_type',
