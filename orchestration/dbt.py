@@ -19,6 +19,8 @@ from msgmetrics.catalogue import catalogue
 from msgmetrics.settings import PROJECT_ROOT, Settings
 
 PROFILES_DIR = PROJECT_ROOT / "dbt_project"
+# Of what finds the touched messages, these say what becomes of one, too.
+_MODELS_OF_OUTCOMES = ("carriable_messages", "repeated_events", "repeated_messages")
 _MACROS_OF_OUTCOMES = (
     "carried_outcomes",
     "durations",
@@ -62,9 +64,9 @@ def definition_of_outcomes(settings: Settings) -> str:
     """
     project = settings.dbt_project_dir
     files = [
-        *sorted((project / "models" / "staging").glob("stg_[em]*.sql")),
+        *sorted((project / "models" / "staging").glob("stg_[ems]*.sql")),
         *sorted((project / "models" / "facts").glob("*.sql")),
-        project / "models" / "restatement" / "carriable_messages.sql",
+        *(project / "models" / "restatement" / f"{name}.sql" for name in _MODELS_OF_OUTCOMES),
         *(project / "macros" / f"{name}.sql" for name in _MACROS_OF_OUTCOMES),
         *(PROJECT_ROOT / "seeds" / f"{name}.csv" for name in ("drop_reasons", "event_types")),
     ]

@@ -1,6 +1,7 @@
 """The asset graph that Dagster loads: names, groups, order."""
 
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -147,3 +148,27 @@ def test_of_dbts_artefacts_the_latest_are_kept(tmp_path: Path) -> None:
         os.utime(folder, (number, number))
     drop_old_artefacts(here, keep=2)
     assert {path.name for path in here.dbt_target.iterdir()} == {"build-3", "build-4"}
+
+
+def test_whatever_says_what_becomes_of_a_message_is_part_of_its_definition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from msgmetrics.settings import Settings
+    from orchestration.dbt import definition_of_outcomes
+
+    project = tmp_path / "dbt_project"
+    shutil.copytree(MODELS, project / "models")
+    shutil.copytree(MODELS.parent / "macros", project / "macros")
+    monkeypatch.setattr(Settings, "dbt_project_dir", project)
+    here = Settings(home=tmp_path)
+    known = {definition_of_outcomes(here)}
+    models = [*(project / "models" / "facts").glob("*.sql")]
+    models += (project / "models" / "staging").glob("*.sql")
+    models += (project / "models" / "restatement").glob("repeated_*.sql")
+    for model in models:
+        if model.stem == "stg_accounts":  # says nothing of messages
+            continue
+        model.write_text(model.read_text("utf-8") + "\nlimit 1\n", "utf-8")
+        definition = definition_of_outcomes(here)
+        assert definition not in known, model.stem
+        known.add(definition)
