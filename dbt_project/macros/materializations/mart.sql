@@ -11,9 +11,7 @@
     {%- set existing = load_cached_relation(this) -%}
     {%- set parts = mart_parts(this.identifier) -%}
     {%- set facts = 'fct_url_clicks' if mart == 'url' else 'fct_messages' -%}
-    {%- set view = mart_of_parts(mart, parts, with_metrics=grain != 'minute') -%}
-    {%- set view_mark = this.identifier ~ ' as a view' -%}
-    {%- set marks = marks_of([facts, facts ~ '_changes', this.identifier, view_mark]) -%}
+    {%- set marks = marks_of([facts, facts ~ '_changes', this.identifier]) -%}
     {%- set counted = marks.get(facts) -%}
     {%- set mark = marks.get(this.identifier) -%}
     {%- set definition = local_md5(sums(mart, grain, 'sent_at', 'facts')) -%}
@@ -66,19 +64,17 @@
             select 'nothing has changed'
         {%- endif -%}
     {%- endcall -%}
-    {#- To make a view takes as long as a small run's other work on a mart. Between two such runs neither
-        the parts nor the view over them can come to other types. -#}
-    {%- if is_made_anew or existing is none or not existing.is_view
-        or view_mark not in marks or marks[view_mark].definition != local_md5(view) -%}
-        {{ assert_contract(view) }}
-        {%- call statement('view') -%}
-            {%- if existing is not none and not existing.is_view %}
-            drop table {{ this }};
-            {%- endif %}
-            create or replace view {{ this }} as {{ view }};
-            {{ set_mark(view_mark, 'null', 'null', local_md5(view)) }}
-        {%- endcall -%}
+    {%- if is_made_anew or existing is none or not existing.is_view -%}
+        {#- Between two such runs neither the parts nor the view over them can come to other types. -#}
+        {{ assert_contract(mart_of_parts(mart, parts, with_metrics=grain != 'minute')) }}
     {%- endif -%}
+
+    {%- call statement('view') -%}
+        {%- if existing is not none and not existing.is_view %}
+        drop table {{ this }};
+        {%- endif %}
+        create or replace view {{ this }} as {{ mart_of_parts(mart, parts, with_metrics=grain != 'minute') }}
+    {%- endcall -%}
 
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {{ adapter.commit() }}
