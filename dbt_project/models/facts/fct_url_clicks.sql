@@ -9,7 +9,7 @@ clicked as (
         url,
         count(*)::integer as clicks
     from {{ ref('stg_events') }}
-    where event_type = 'CLICKED' and not is_unsubscribe_link
+    where is_click
     group by message_key, url
 
 )

@@ -8,8 +8,7 @@ events as not materialized (
         reports.is_final,
         reports.precedence,
         reports.bears_status,
-        events.event_type in ('SEEN', 'OPENED') as is_opening,
-        coalesce(events.event_type = 'CLICKED' and not events.is_unsubscribe_link, false) as is_click
+        events.event_type in ('SEEN', 'OPENED') as is_opening
     from {{ ref('stg_events') }} as events
     inner join {{ ref('stg_status_reports') }} as reports on events.status_report = reports.status_report
 

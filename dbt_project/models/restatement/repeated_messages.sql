@@ -1,8 +1,14 @@
 -- Messages of which several versions came as records, not as what webhooks tell: only they need to be compared.
 -- depends_on: {{ ref('touched_message_records') }}
 {{ config(materialized='table') }}
-select message_hash
-from {{ source('raw', 'messages') if everything_is_touched() else ref('touched_message_records') }}
-where {{ source_rank() }} = {{ canonical_rank() }}
-group by message_hash
-having count(*) > 1
+with
+
+canonical as not materialized (
+
+    select message_hash
+    from {{ source('raw', 'messages') if everything_is_touched() else ref('touched_message_records') }}
+    where {{ source_rank() }} = {{ canonical_rank() }}
+
+)
+
+{{ several_versions('canonical', 'message_hash') }}

@@ -39,7 +39,10 @@ arrived as not materialized (
     'drop_reason', 'url', 'is_unsubscribe_link',
 ]) }}
 
-select * exclude (source_rank, earliness) from latest
+select
+    * exclude (source_rank, earliness),
+    event_type = 'CLICKED' and not is_unsubscribe_link as is_click
+from latest
 {%- if not everything_is_touched() %}
 -- the version that counts of an event may be of a message that is not touched
 where message_hash in (select message_hash from {{ ref('touched_messages') }})
