@@ -17,6 +17,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject
 
 from msgmetrics.catalogue import catalogue
 from msgmetrics.settings import PROJECT_ROOT, Settings
+from orchestration.warehouse import ENOUGH_MEBIBYTES, machine_mebibytes, most_memory
 
 PROFILES_DIR = PROJECT_ROOT / "dbt_project"
 # Of what finds the touched messages, these say what becomes of one, too.
@@ -37,10 +38,10 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     return {
         "MSGMETRICS_WAREHOUSE": str(settings.warehouse_path),
         "MSGMETRICS_WAREHOUSE_THREADS": str(settings.warehouse_threads),
-        "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or f"{_most_mebibytes()}MiB",
+        "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or f"{machine_mebibytes()}MiB",
         # What is computed anew altogether takes memory by its size, where nobody says how much.
-        "MSGMETRICS_MOST_MEBIBYTES": "" if settings.memory else str(_most_mebibytes()),
-        "MSGMETRICS_BATCH_MEMORY": settings.memory or "1400MiB",
+        "MSGMETRICS_MOST_MEBIBYTES": "" if settings.memory else str(machine_mebibytes()),
+        "MSGMETRICS_BATCH_MEMORY": settings.memory or most_memory(ENOUGH_MEBIBYTES),
         "MSGMETRICS_CURRENCY": settings.currency,
         "MSGMETRICS_DEFINITION": definition_of_outcomes(settings),
         "DBT_TARGET_PATH": str(settings.dbt_target),
@@ -49,11 +50,6 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         # To note every statement, twice and at length, takes a good part of a small build.
         "DBT_LOG_LEVEL_FILE": "info",
     }
-
-
-def _most_mebibytes() -> int:
-    """Of the machine's memory what DuckDB takes by itself."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 4 // 5 // 2**20
 
 
 def definition_of_outcomes(settings: Settings) -> str:

@@ -117,6 +117,21 @@ comment on table raw.webhooks is
 """
 
 
+# Loading, a batch, the last gate and publication are no slower with so much; with more, DuckDB
+# would hold blocks of the file, which the system keeps anyway.
+ENOUGH_MEBIBYTES = 1400
+
+
+def machine_mebibytes() -> int:
+    """Of the machine's memory what DuckDB takes by itself."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 4 // 5 // 2**20
+
+
+def most_memory(mebibytes: int) -> str:
+    """A limit as DuckDB reads it: this, or what the machine has."""
+    return f"{min(mebibytes, machine_mebibytes())}MiB"
+
+
 # Columns that stand for an id wherever records are found, joined and grouped, which takes a
 # fraction of the time that the id itself would: 64 bits of its MD5, and 64 bits of another's. A
 # restatement finds the records of a message by the first half alone, eight times as fast as by the
@@ -218,8 +233,9 @@ def warehouse(
         connection.execute(f"set threads = {settings.warehouse_threads}")
         connection.execute("set timezone = 'UTC'")
         connection.execute("set preserve_insertion_order = false")
-        if settings.memory:
-            connection.execute("set memory_limit = ?", [settings.memory])
+        connection.execute(
+            "set memory_limit = ?", [settings.memory or most_memory(ENOUGH_MEBIBYTES)]
+        )
         yield connection
     finally:
         connection.close()
