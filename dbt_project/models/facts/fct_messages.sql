@@ -2,10 +2,12 @@
     materialized='restated',
     key='message_hash',
     touched='touched_messages',
+    held='held_outcomes',
     changes=true,
     post_hook="create or replace table {{ this.schema }}.applied_error_codes as select * from {{ ref('error_codes') }}",
 ) }}
--- depends_on: {{ ref('touched_messages') }}, {{ ref('carried_messages') }}, {{ ref('fct_url_clicks') }}
+-- depends_on: {{ ref('touched_messages') }}, {{ ref('carried_messages') }}, {{ ref('held_outcomes') }}
+-- depends_on: {{ ref('fct_url_clicks') }}
 with
 
 messages as not materialized (

@@ -1,8 +1,9 @@
--- What the last run left of the directly touched messages. Empty when everything is touched.
+-- What the last run left of the directly touched messages, and which batch that run came to. Empty when
+-- everything is touched.
 {{ config(
     materialized='found',
     table='facts.fct_messages',
-    columns=['message_hash', 'message_id', 'account_key', 'channel_code', 'direction', 'sent_at', 'status_group', 'interaction_hash'],
+    columns=['*', "(select batch_id from facts.marks where relation = 'fct_messages') as held_of_batch"],
 ) }}
 -- depends_on: {{ ref('directly_touched_messages') }}
 {% if everything_is_touched() -%}
