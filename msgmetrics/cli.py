@@ -263,11 +263,17 @@ def changes(
         print_json(found)
         return
     rows = found["rows"]
+    if not rows:
+        say(
+            f"Nothing changed in {mart} from {found['from']} to {found['to']}"
+            + ("" if since else "; --from takes an earlier snapshot")
+            + "."
+        )
+        return
     title = f"{mart}, {found['from']} to {found['to']}" + (
         f", the first {limit:,}" if len(rows) == limit else ""
     )
-    columns = list(rows[0]) if rows else ["period_start", "measure", "before", "after", "change"]
-    show_table(title, columns, [tuple(row.values()) for row in rows])
+    show_table(title, list(rows[0]), [tuple(row.values()) for row in rows])
 
 
 @app.command()
@@ -278,7 +284,10 @@ def export(
     """Write the marts as Parquet by day: only the days that changed since the last export."""
     from msgmetrics.exporting import export as write
 
-    done = write(settings(), to)
+    with progress_bars() as tell:
+        done = write(
+            settings(), to, progress=lambda done, total: tell("writing tables", done, total)
+        )
     if as_json:
         print_json(done)
         return

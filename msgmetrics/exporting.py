@@ -7,6 +7,7 @@ written again; `_export.json` says which snapshot it holds. Each file is replace
 import json
 import os
 import shutil
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,14 @@ _BEING_WRITTEN = ".being-written"
 _WHOLE = ("accounts", "channels", "countries", "networks", "metrics", "dimensions")
 
 
-def export(settings: Settings, folder: Path) -> dict[str, Any]:
+def export(
+    settings: Settings,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
     """Writes what changed since the last export; says the snapshot, days and files written.
 
+    While it writes, and where it was killed, `.being-written` stands beside the tables.
     Raises UserError where the folder cannot be written or holds something else.
     """
     state = _state_of(folder)
@@ -41,12 +47,15 @@ def export(settings: Settings, folder: Path) -> dict[str, Any]:
             shutil.rmtree(being_written, ignore_errors=True)
             being_written.mkdir(parents=True)
             files = 0
-            for table, time in _tables(connection).items():
+            tables = _tables(connection)
+            for done, (table, time) in enumerate(tables.items()):
+                progress(done, len(tables))
                 files += _write(connection, folder, table, time, days)
-            shutil.rmtree(being_written)
+            progress(len(tables), len(tables))
             fresh = folder / f"{_STATE}.next"
             fresh.write_text(json.dumps({"snapshot": snapshot_id, "as_of": plain(as_of)}), "utf-8")
             fresh.replace(folder / _STATE)
+            shutil.rmtree(being_written)
         except (OSError, duckdb.IOException) as error:
             raise UserError(
                 f"--to {folder} cannot be written ({str(error).splitlines()[0]}): make room or "

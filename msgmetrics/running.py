@@ -42,7 +42,7 @@ def published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     except duckdb.Error as error:
         raise UserError(
             f"The published file {settings.published_path} cannot be opened "
-            f"({str(error).splitlines()[0]}): publish anew with `msgmetrics run`."
+            f"({str(error).splitlines()[0]}): make it anew with `msgmetrics run --republish`."
         ) from None
     try:
         yield connection

@@ -151,9 +151,9 @@ class Loader:
         )
         if listing.unread:
             report.remarks.append(
-                f"{len(listing.unread):,} files in the landing zone are not read for the endings "
-                f"of their names, as {listing.unread[0]}: read are {', '.join(ENDINGS)}, of "
-                f"{WEBHOOKS}/ but for CSV."
+                f"The landing zone has files that are not read ({len(listing.unread):,}, as "
+                f"{listing.unread[0]}), because their names end otherwise than "
+                f"{', '.join(ENDINGS)}, or in {WEBHOOKS}/ in .csv."
             )
         try:
             new = self._new_files(listing.files, report, rehash=rehash)

@@ -195,8 +195,8 @@ def test_what_is_left_alone_is_counted(zone: Zone, tmp_path):
     assert (report.files, report.left_alone) == (0, 20)
     assert "holds no file to load" in report.remarks[0]
     # neither what is hidden, nor what is still on its way
-    assert "8 files in the landing zone are not read for the endings" in report.remarks[1]
-    assert "as accounts/a: read are .jsonl, .jsonl.gz" in report.remarks[1]
+    assert "files that are not read (8, as accounts/a), because their names" in report.remarks[1]
+    assert "end otherwise than .jsonl, .jsonl.gz" in report.remarks[1]
     assert len(report.remarks) == 2
 
 
