@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     memory: str = Field(
         "",
         pattern=r"^(\d{1,6}(\.\d+)?\s*([MGT]i?B))?$",
-        description="memory limit of the warehouse, as 4GB",
+        description="memory limit of the warehouse, as 4GB; 1GB at least",
     )
     threads: int = Field(
         0, ge=0, le=1024, description="threads of the warehouse (0 = one for each core)"

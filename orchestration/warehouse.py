@@ -123,8 +123,12 @@ ENOUGH_MEBIBYTES = 1400
 
 
 def machine_mebibytes() -> int:
-    """Of the machine's memory what DuckDB takes by itself."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 4 // 5 // 2**20
+    """Of the machine's memory, or of the container's, what DuckDB takes by itself."""
+    with duckdb.connect() as connection:
+        (most,) = connection.execute(
+            "select parse_formatted_bytes(current_setting('memory_limit'))"
+        ).fetchone()
+    return most // 2**20
 
 
 def most_memory(mebibytes: int) -> str:

@@ -114,6 +114,18 @@ def test_another_definition_restates_the_messages_whose_outcome_it_changes(wareh
     assert {(sign, suppressed) for sign, _, suppressed in found} == {(1, 1), (-1, 0)}
 
 
+def test_what_an_earlier_release_made_on_the_way_is_dropped(warehouse) -> None:
+    left = ("int_current_statuses", "int_engagement_by_message")
+    with warehouse.connection() as connection:
+        for name in left:
+            connection.execute(f"create table facts.{name} as select 1 as message_key")
+    warehouse.load()
+    warehouse.build()
+    with warehouse.connection() as connection:
+        tables = connection.execute("select table_name from duckdb_tables()").fetchall()
+    assert not {name for (name,) in tables} & set(left)
+
+
 def test_a_click_400_days_late_restates_its_hour_and_the_trail_names_its_file(warehouse) -> None:
     click = event(3, "CLICKED", url="https://x.io/", occurred_at=NOW.isoformat())
     report = warehouse.arrive(RecordSet(events=(click,)), Random(4))

@@ -7,6 +7,10 @@
         {{ return('') }}
     {%- endif -%}
     {%- do run_query(create_marks()) -%}
+    {#- What earlier releases made on the way, and no model makes any more. -#}
+    {%- for name in ['int_current_statuses', 'int_engagement_by_message'] -%}
+        {%- do run_query('drop table if exists facts.' ~ name) -%}
+    {%- endfor -%}
     {%- set upto = run_query('select coalesce(max(batch_id), 0) from raw.batches').rows[0][0] -%}
     {%- set restated = graph.nodes.values()
         | selectattr('resource_type', 'equalto', 'model')

@@ -140,8 +140,9 @@
     where rowid in (
         select held.row_id
         from restated_held as held
-        semi join {{ surplus('-surplus') }} as removed
+        inner join (select rowid as removed_id, * from restated_difference where surplus < 0) as removed
             on {% for column in columns %}held.{{ column }} is not distinct from removed.{{ column }}{{ " and " if not loop.last }}{% endfor %}
+        qualify row_number() over (partition by removed.removed_id) <= -removed.surplus
     );
     insert into {{ relation }} select * from {{ surplus('surplus') }};
     drop table restated_new;
