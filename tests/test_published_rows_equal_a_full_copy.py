@@ -452,3 +452,19 @@ def test_an_export_holds_every_row_and_the_next_writes_what_changed(
     (tmp_path / "other" / "file").touch()
     with pytest.raises(UserError, match="a folder of its own"):
         export(home, tmp_path / "other")
+
+
+def test_a_folder_shows_whether_its_export_is_whole(home: Settings, tmp_path: Path) -> None:
+    being_written, state = tmp_path / "lake" / ".being-written", tmp_path / "lake" / "_export.json"
+
+    def stop(done: int, total: int) -> None:
+        if done == total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(home, tmp_path / "lake", progress=stop)
+    assert being_written.exists()
+    assert not state.exists()
+    assert export(home, tmp_path / "lake")["days"] is None
+    assert not being_written.exists()
+    assert state.exists()
