@@ -17,7 +17,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject
 
 from msgmetrics.catalogue import catalogue
 from msgmetrics.settings import PROJECT_ROOT, Settings
-from orchestration.warehouse import ENOUGH_MEBIBYTES, machine_mebibytes, most_memory
+from orchestration.warehouse import enough_memory, machine_mebibytes
 
 PROFILES_DIR = PROJECT_ROOT / "dbt_project"
 # Of what finds the touched messages, these say what becomes of one, too.
@@ -35,13 +35,14 @@ NIGHTLY_TAG = "agreement"
 
 def dbt_environment(settings: Settings) -> dict[str, str]:
     """The variables through which dbt learns of our settings."""
+    most = machine_mebibytes()
     return {
         "MSGMETRICS_WAREHOUSE": str(settings.warehouse_path),
         "MSGMETRICS_WAREHOUSE_THREADS": str(settings.warehouse_threads),
-        "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or f"{machine_mebibytes()}MiB",
+        "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or f"{most}MiB",
         # What is computed anew altogether takes memory by its size, where nobody says how much.
-        "MSGMETRICS_MOST_MEBIBYTES": "" if settings.memory else str(machine_mebibytes()),
-        "MSGMETRICS_BATCH_MEMORY": settings.memory or most_memory(ENOUGH_MEBIBYTES),
+        "MSGMETRICS_MOST_MEBIBYTES": "" if settings.memory else str(most),
+        "MSGMETRICS_BATCH_MEMORY": enough_memory(settings),
         "MSGMETRICS_CURRENCY": settings.currency,
         "MSGMETRICS_DEFINITION": definition_of_outcomes(settings),
         "DBT_TARGET_PATH": str(settings.dbt_target),

@@ -131,9 +131,9 @@ def machine_mebibytes() -> int:
     return most // 2**20
 
 
-def most_memory(mebibytes: int) -> str:
-    """A limit as DuckDB reads it: this, or what the machine has."""
-    return f"{min(mebibytes, machine_mebibytes())}MiB"
+def enough_memory(settings: Settings) -> str:
+    """The limit, as DuckDB reads it, of whatever does not compute everything."""
+    return settings.memory or f"{min(ENOUGH_MEBIBYTES, machine_mebibytes())}MiB"
 
 
 # Columns that stand for an id wherever records are found, joined and grouped, which takes a
@@ -237,9 +237,7 @@ def warehouse(
         connection.execute(f"set threads = {settings.warehouse_threads}")
         connection.execute("set timezone = 'UTC'")
         connection.execute("set preserve_insertion_order = false")
-        connection.execute(
-            "set memory_limit = ?", [settings.memory or most_memory(ENOUGH_MEBIBYTES)]
-        )
+        connection.execute("set memory_limit = ?", [enough_memory(settings)])
         yield connection
     finally:
         connection.close()

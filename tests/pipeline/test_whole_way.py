@@ -172,13 +172,15 @@ def test_one_command_makes_a_damaged_published_file_anew_and_maintenance_changes
             ]
 
     before = numbers()
-    damaged.published.resolve().write_bytes(b"damaged" * 1000)
-    told = damaged.msgmetrics("status")
-    assert told.returncode == 2
-    assert "make it anew with `msgmetrics run --republish`" in " ".join(told.stderr.split())
-    mended = damaged.msgmetrics("run", "--republish", "--json")
-    assert mended.returncode == 0, mended.stderr
-    assert numbers() == before
+    # the next pass would do it, too
+    for command in (["run", "--republish"], ["run"]):
+        damaged.published.resolve().write_bytes(b"damaged" * 1000)
+        told = damaged.msgmetrics("status")
+        assert told.returncode == 2
+        assert "make it anew with `msgmetrics run --republish`" in " ".join(told.stderr.split())
+        mended = damaged.msgmetrics(*command, "--json")
+        assert mended.returncode == 0, mended.stderr
+        assert numbers() == before
     unchanged = damaged.msgmetrics("changes")
     assert "Nothing changed in hourly_by_channel" in unchanged.stderr
     assert "--from takes an earlier snapshot" in unchanged.stderr

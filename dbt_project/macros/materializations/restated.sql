@@ -7,8 +7,8 @@
     touched: the relation that lists the touched keys, and which are new, so that nothing is held of
     them; without it, those of the new rows. With it the model may select from held_rows(), unless
     everything is touched.
-    held: a relation that has held rows of touched keys already, and of which batch they are; the others
-    alone are read here.
+    read_before: a model that has read held rows of touched keys already, and says of which batch; the
+    others alone are read here.
     changes: whether signed rows are kept. -#}
 
 {% materialization restated, adapter='duckdb' -%}
@@ -26,7 +26,7 @@
     {%- if existing is not none and existing.is_table and mark is not none -%}
         {%- call statement('new_rows') -%}
             {%- if touched and not window.everything %}
-            {{ rows_held(this, touched, key, config.get('held'), mark.batch_id) }}
+            {{ rows_held(this, touched, key, config.get('read_before'), mark.batch_id) }}
             {%- endif %}
             create or replace temp table restated_new as {{ sql }}
         {%- endcall -%}
@@ -67,18 +67,18 @@
 {%- endmaterialization %}
 
 
-{% macro rows_held(relation, touched, key, held=none, batch_id=none) -%}
+{% macro rows_held(relation, touched, key, read_before=none, batch_id=none) -%}
     create or replace temp table restated_places as
     select rowid as row_id, {{ key }} from {{ relation }} semi join {{ touched }} as touched using ({{ key }});
-    {%- if held %}
+    {%- if read_before %}
     -- Where they are may have changed since they were read, and a key may stand for several rows.
-    create or replace temp table restated_known as
+    create or replace temp table restated_read_before as
     select places.row_id, held.* exclude (held_of_batch)
     from (select * from restated_places qualify count(*) over (partition by {{ key }}) = 1) as places
     inner join (
-        select * from {{ ref(held) }} where held_of_batch = {{ batch_id }} qualify count(*) over (partition by {{ key }}) = 1
+        select * from {{ ref(read_before) }} where held_of_batch = {{ batch_id }} qualify count(*) over (partition by {{ key }}) = 1
     ) as held using ({{ key }});
-    delete from restated_places where row_id in (select row_id from restated_known);
+    delete from restated_places where row_id in (select row_id from restated_read_before);
     {%- endif %}
     create or replace temp table restated_positions as
     {{ positions('select row_id from restated_places') }};
@@ -86,9 +86,9 @@
     create or replace temp table restated_held as
     {{ records_at(relation, 'restated_positions', 'rowid as row_id, *') }};
     {{ find_by_position(false) }};
-    {%- if held %}
-    insert into restated_held by name select * from restated_known;
-    drop table restated_known;
+    {%- if read_before %}
+    insert into restated_held by name select * from restated_read_before;
+    drop table restated_read_before;
     {%- endif %}
     drop table restated_places;
     drop table restated_positions;

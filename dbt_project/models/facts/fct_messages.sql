@@ -2,7 +2,7 @@
     materialized='restated',
     key='message_hash',
     touched='touched_messages',
-    held='held_outcomes',
+    read_before='held_outcomes',
     changes=true,
     post_hook="create or replace table {{ this.schema }}.applied_error_codes as select * from {{ ref('error_codes') }}",
 ) }}
