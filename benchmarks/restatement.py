@@ -39,7 +39,6 @@ class History:
     changes: list[int] = field(default_factory=list)
     parts: list[int] = field(default_factory=list)
     publications: list[Publication] = field(default_factory=list)
-    published: int | None = None
 
     @property
     def name(self) -> str:
@@ -87,7 +86,7 @@ def run(
     if publications:
         # Two files take turns, and the first publications make them.
         for history in histories * 2:
-            _, history.published = publish_batch(history.path, history.published)
+            publish_batch(history.path)
     scans = []
     first = max(history.batches_before() for history in histories) if again else 0
     for number in range(first, first + batches):
@@ -98,8 +97,7 @@ def run(
             history.batches.append(build(history.path, seeds=False, memory=memory))
             _count(history)
             if publications:
-                publication, history.published = publish_batch(history.path, history.published)
-                history.publications.append(publication)
+                history.publications.append(publish_batch(history.path))
             console.print(
                 f"batch {number + 1} on {history.name}: {history.batches[-1].sql:.1f} s of SQL"
             )

@@ -352,7 +352,7 @@ def _open_file(path: Path, limits: TimeLimits, workers: int) -> Snapshot:
     )
     try:
         if workers > 1:
-            _share_memory(connection, workers)
+            _share(connection, workers)
         row = connection.execute(
             "select snapshot_id, as_of, stale, checks_passed, checks_warned from snapshots"
         ).fetchone()
@@ -374,9 +374,12 @@ def _open_file(path: Path, limits: TimeLimits, workers: int) -> Snapshot:
     )
 
 
-def _share_memory(connection: duckdb.DuckDBPyConnection, workers: int) -> None:
+def _share(connection: duckdb.DuckDBPyConnection, workers: int) -> None:
     """Give each of so many processes its part of what DuckDB would give one."""
-    (limit,) = connection.execute("select current_setting('memory_limit')").fetchone()
+    ((limit, threads),) = connection.execute(
+        "select current_setting('memory_limit'), current_setting('threads')"
+    ).fetchall()
+    connection.execute(f"set threads = {max(1, threads // workers)}")
     size, unit = limit.split()
     connection.execute(f"set memory_limit = '{float(size) / workers:.3f} {unit}'")
 

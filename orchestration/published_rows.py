@@ -37,6 +37,9 @@ _VECTOR = 2048
 # A mart of which more than this share is new is written whole: no slower, and in reading order.
 _SHARE_WRITTEN_WHOLE = 0.5
 
+# Is shown a mart and SQL of rows of it: keys and measures at least.
+Seen = Callable[[Mart, str], None]
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -411,22 +414,28 @@ def bring_forward(
     last: dict[str, Any],
     current: str,
     progress: Callable[[int, int], None],
+    seen: Seen = lambda mart, rows: None,
 ) -> None:
     """Brings the attached database `published` from this batch to what the warehouse holds.
 
-    last: what the current file says of itself; current: the database that it is attached as.
+    last: what the current file says of itself; current: the database that it is attached as. seen:
+    is shown every row that is written to a mart, as long as it is at hand.
     """
     known = marts()
-    days = _backfilled_days(connection, batch_id)
-    marks = _marks(connection)
-    for done, mart in enumerate(known.values()):
-        progress(done, len(known))
-        _, rebuilt, _ = marks[mart.name]
-        if rebuilt > batch_id or not _bring_mart_forward(connection, mart, batch_id, days):
-            _fill_mart(connection, mart)
+    if batch_id < snapshot.batch_id:
+        days = _backfilled_days(connection, batch_id)
+        marks = _marks(connection)
+        for done, mart in enumerate(known.values()):
+            progress(done, len(known))
+            _, rebuilt, _ = marks[mart.name]
+            if rebuilt > batch_id or not _bring_mart_forward(
+                connection, mart, batch_id, days, seen
+            ):
+                _fill_mart(connection, mart)
+                seen(mart, f"published.{mart.name}")
+        for table in _FACTS:
+            _bring_rows_forward(connection, table, batch_id)
     earlier = _earlier(connection, settings, snapshot, last, current)
-    for table in _FACTS:
-        _bring_rows_forward(connection, table, batch_id)
     _add_changes(connection, batch_id, earlier)
     connection.execute("truncate published.accounts")
     connection.execute(
@@ -451,7 +460,7 @@ def _backfilled_days(connection: duckdb.DuckDBPyConnection, batch_id: int) -> st
 
 
 def _bring_mart_forward(
-    connection: duckdb.DuckDBPyConnection, mart: Mart, batch_id: int, days: str
+    connection: duckdb.DuckDBPyConnection, mart: Mart, batch_id: int, days: str, seen: Seen
 ) -> bool:
     """Whether it was done; not where most of the mart would be written."""
     key_columns, measures = ", ".join(mart.key_columns), ", ".join(mart.measures)
@@ -475,6 +484,7 @@ def _bring_mart_forward(
             f"insert into published.{mart.name} ({columns}) select {columns} "
             f"from marts.{mart.name} where {days} order by account_key, period_start"
         )
+        seen(mart, f"(select * from published.{mart.name} where {days})")
     if not changed:
         return True
     # By keys alone first: the measures are read of the rows that were found, not of all.
@@ -489,7 +499,9 @@ def _bring_mart_forward(
             f"from published.{mart.name} where rowid in (select row_id from publishing_held)"
         )
     _delete(connection, mart.name)
-    sums = f"""
+    connection.execute(
+        f"""
+        create or replace temp table publishing_new as
         select {key_columns}, {mart.sums()}
         from (
             select {key_columns}, {measures} from publishing_rows
@@ -498,11 +510,13 @@ def _bring_mart_forward(
         ) as held_and_delta
         group by all
         having {mart.has_messages}
-    """
+        """
+    )
+    seen(mart, "publishing_new")
+    new_rows = mart.named("select * from publishing_new", "reference")
     connection.execute(
         f"insert into published.{mart.name} ({columns}) "
-        f"select * from ({mart.named(sums, 'reference')}) as new_rows "
-        "order by account_key, period_start"
+        f"select * from ({new_rows}) as new_rows order by account_key, period_start"
     )
     return True
 

@@ -3,8 +3,10 @@
 Two files take turns. The one that no reader is shown any more is brought forward by what changed
 since it was published, out of sight, and then the stable name, a symbolic link, is pointed to it in
 one step: no reader ever sees a part, and one that has the old file open keeps it. A file that a
-reader still holds is left alone, and a copy of the current one is brought forward instead. Where
-the changes do not lead from what is there to what is now, the file is made anew from the warehouse.
+reader still holds is left alone, and a copy of the current one is brought forward instead. The last
+gate has it brought forward before it judges, for what it judges are the rows that were written.
+Where the changes do not lead from what is there to what is now, the file is made anew from the
+warehouse.
 
 How the rows of a file are written lives in `published_rows.py`, what its tables are in
 `msgmetrics/published_tables.py`; when to publish is Dagster's affair (`assets/published.py`).
@@ -32,6 +34,10 @@ from orchestration.warehouse import transaction
 Progress = Callable[[int, int], None]
 # The name under which the file that readers are shown is attached meanwhile.
 CURRENT = "current_file"
+# How the name of a file ends that the gate has had brought forward, and that nobody is shown yet.
+_PREPARED = ".prepared"
+# A way to a file that can be brought forward; what it says of itself, None where there is none.
+Take = Callable[[Settings, Path, Path, dict[str, Any]], dict[str, Any] | None]
 
 
 def publish(
@@ -49,15 +55,75 @@ def publish(
     The connection is one to the warehouse; its writer must be at rest. anew: write every table from
     the warehouse, in reading order, whatever is there. Raises UserError where the disk is full.
     """
-    settings.snapshots_dir.mkdir(parents=True, exist_ok=True)
-    for left_behind in settings.snapshots_dir.glob("*.building*"):
-        left_behind.unlink()
     current = _current(connection, settings)
+    snapshot = _next_snapshot(connection, settings, now, current, checks_passed, checks_warned)
+    with _building(settings, snapshot) as building:
+        ways = (_take_prepared, _take_standby, _copy_current)
+        if (
+            anew
+            or current is None
+            or not _forward(connection, settings, building, snapshot, current, ways, progress)
+        ):
+            _anew(connection, settings, building, snapshot, current, progress)
+        sync(building)
+    finished = building.with_suffix(".duckdb")
+    building.rename(finished)
+    sync(settings.snapshots_dir)
+    _point(settings.published_path, finished)
+    try:
+        _drop_prepared(settings)
+        _drop_old(
+            settings, finished, snapshot.generation, snapshot.published_at.replace(tzinfo=UTC)
+        )
+    except OSError as error:
+        remark(
+            f"An old snapshot could not be removed ({error}); it is tried again at the next run."
+        )
+    return snapshot
+
+
+def prepare(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    *,
+    seen: published_rows.Seen,
+    progress: Progress = lambda done, total: None,
+) -> bool:
+    """Brings the next file forward, out of sight, so that `publish` need but give it its name.
+
+    seen: is shown every row in which a mart differs from what is published, and maybe others; so
+    all of them can be judged before anybody sees one. Returns False, with nothing prepared, where
+    no file can be brought forward. Raises UserError where the disk is full.
+    """
+    current = _current(connection, settings)
+    # Of a file that an earlier pass prepared nobody knows what was thought.
+    _drop_prepared(settings)
+    if current is None:
+        return False
+    # As early as can be, so that no earlier snapshot is given up that `publish` may want to keep.
+    snapshot = _next_snapshot(connection, settings, datetime.min.replace(tzinfo=UTC), current)
+    with _building(settings, snapshot) as building:
+        ways = (_take_standby, _copy_current)
+        if not _forward(connection, settings, building, snapshot, current, ways, progress, seen):
+            return False
+    building.rename(building.with_suffix(_PREPARED))
+    return True
+
+
+def _next_snapshot(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    now: datetime,
+    current: tuple[Path, dict[str, Any]] | None,
+    checks_passed: int = 0,
+    checks_warned: int = 0,
+) -> Snapshot:
+    """What the warehouse holds as the snapshot that follows on the current one."""
     last = current and current[1]
     # A clock that went back makes neither ids nor times go back.
     if last is not None:
         now = max(now, (last["published_at"] + timedelta(milliseconds=1)).replace(tzinfo=UTC))
-    snapshot = published_rows.describe(
+    return published_rows.describe(
         connection,
         settings,
         snapshot_id=_next_id(settings, now),
@@ -66,32 +132,28 @@ def publish(
         checks_warned=checks_warned,
         last=last,
     )
+
+
+@contextmanager
+def _building(settings: Settings, snapshot: Snapshot) -> Iterator[Path]:
+    """The name of a file that is being written; where that fails, nothing of it is left."""
+    settings.snapshots_dir.mkdir(parents=True, exist_ok=True)
+    for left_behind in settings.snapshots_dir.glob("*.building*"):
+        left_behind.unlink()
     building = settings.snapshots_dir / f"{snapshot.snapshot_id}.building"
     try:
-        if (
-            anew
-            or current is None
-            or not _forward(connection, settings, building, snapshot, current, progress)
-        ):
-            _anew(connection, settings, building, snapshot, current, progress)
-        sync(building)
+        yield building
     except BaseException as error:
         for part in settings.snapshots_dir.glob(f"{building.name}*"):
             part.unlink(missing_ok=True)
         if isinstance(error, duckdb.Error | OSError) and is_without_room(error):
             raise no_room(settings.snapshots_dir) from None
         raise
-    finished = building.with_suffix(".duckdb")
-    building.rename(finished)
-    sync(settings.snapshots_dir)
-    _point(settings.published_path, finished)
-    try:
-        _drop_old(settings, finished, snapshot.generation, now)
-    except OSError as error:
-        remark(
-            f"An old snapshot could not be removed ({error}); it is tried again at the next run."
-        )
-    return snapshot
+
+
+def _drop_prepared(settings: Settings) -> None:
+    for path in settings.snapshots_dir.glob(f"*{_PREPARED}*"):
+        path.unlink()
 
 
 def _current(
@@ -127,20 +189,25 @@ def _forward(
     building: Path,
     snapshot: Snapshot,
     current: tuple[Path, dict[str, Any]],
+    ways: tuple[Take, ...],
     progress: Progress,
+    seen: published_rows.Seen = lambda mart, rows: None,
 ) -> bool:
-    """Brings a file forward under the new name; whether there was one that could be."""
+    """Brings a file forward under the new name; whether there was one that could be.
+
+    ways: in which to come to one, the quickest first.
+    """
     path, last = current
     if last.get("generation") != snapshot.generation:
         return False
-    for take in (_take_standby, _copy_current):
+    for take in ways:
         base = take(settings, building, path, last)
         if base is None or not published_rows.can_be_brought_forward(connection, base["batch_id"]):
             continue
         try:
             with _attached(connection, building, path):
                 published_rows.bring_forward(
-                    connection, settings, base["batch_id"], snapshot, last, CURRENT, progress
+                    connection, settings, base["batch_id"], snapshot, last, CURRENT, progress, seen
                 )
             return True
         except duckdb.Error as error:
@@ -150,6 +217,18 @@ def _forward(
             for part in settings.snapshots_dir.glob(f"{building.name}*"):
                 part.unlink()
     return False
+
+
+def _take_prepared(
+    settings: Settings, building: Path, current: Path, last: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Renames the file that the gate has prepared; what it says of itself."""
+    for path in settings.snapshots_dir.glob(f"*{_PREPARED}"):
+        said = published_rows.said_by(path)
+        if said is not None and said.get("generation") == last["generation"]:
+            path.rename(building)
+            return said
+    return None
 
 
 def _take_standby(
@@ -163,7 +242,10 @@ def _take_standby(
         if path == current:
             continue
         said = published_rows.said_by(path)
-        if said is None or said.get("generation") != last["generation"] or not _is_free(path):
+        if said is None or said.get("generation") != last["generation"]:
+            continue
+        # One of a pass that was killed before it showed it may be ahead of what readers see.
+        if said["batch_id"] > last["batch_id"] or not _is_free(path):
             continue
         path.rename(building)
         return said

@@ -3,9 +3,11 @@
 Run as a program, so that the tests' own process is not the one that forks: `python
 killed_publications.py HOME POINT ...`. HOME/warehouse.duckdb holds a built warehouse, and
 HOME/published.saved the folder of published files that each point starts from. A point is
-`execute:<number>` for a statement, or `fsync`, `rename`, `replace`, each before or after; `none`
-kills nothing. Prints a JSON object a point: what the stable name showed before, after the kill, and
-after the next publication, and how many statements that took. What must hold is the tests' matter.
+`execute:<number>` for a statement, or `fsync`, `rename`, `replace`, each before or after;
+`prepared` is between the gate's preparation and the publication; after `unprepared:` no gate
+prepares it; `none` kills nothing. Prints a JSON object a point: what the stable name showed before,
+after the kill, and after the next publication, and how many statements that took. What must hold
+is the tests' matter.
 """
 
 import hashlib
@@ -64,7 +66,8 @@ def publish(home: Path, point: str) -> int | None:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        step, _, which = point.partition(":")
+        is_prepared = not point.startswith("unprepared:")
+        step, _, which = point.removeprefix("unprepared:").partition(":")
         if step in ("rename", "replace"):
             kill_around(Path, step, which)
         elif step == "fsync":
@@ -73,6 +76,10 @@ def publish(home: Path, point: str) -> int | None:
             duckdb.connect(str(home / "warehouse.duckdb")),
             int(which) if step == "execute" else None,
         )
+        if is_prepared:
+            publishing.prepare(connection, Settings(home=home), seen=lambda mart, rows: None)
+        if step == "prepared":
+            kill_self()
         publishing.publish(
             connection,
             Settings(home=home),

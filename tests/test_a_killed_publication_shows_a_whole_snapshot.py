@@ -15,9 +15,16 @@ from incremental_warehouse import IncrementalWarehouse
 from published_snapshots import publish_now
 from test_incremental_equals_full_refresh import split
 
-POINTS = ["none", "execute:130", "rename:after", "replace:before"]
+POINTS = [
+    "none",
+    "execute:130",
+    "unprepared:execute:130",
+    "prepared",
+    "rename:after",
+    "replace:before",
+]
 if "MSGMETRICS_TEST_KILLS" in os.environ:
-    POINTS += [f"execute:{number}" for number in (3, 60, 250)]
+    POINTS += [f"{how}execute:{number}" for number in (3, 60, 250) for how in ("", "unprepared:")]
     POINTS += ["fsync:before", "fsync:after", "rename:before", "replace:after"]
 
 

@@ -34,7 +34,8 @@ from msgmetrics.exporting import export
 from msgmetrics.published_tables import Mart, marts, table_description, tables_as_of
 from msgmetrics.settings import PROJECT_ROOT, Settings
 from orchestration import publishing
-from orchestration.checks.frames import Scope, agreement, bounds_of_metrics
+from orchestration.checks.frames import Scope, Seen, agreement, bounds_of_metrics
+from orchestration.checks.published import Look, look_at_what_is_new
 from orchestration.maintenance import restore_order
 
 SETS = 40
@@ -54,7 +55,10 @@ BATCHES = sum(steps.count("load") for steps in STEPS)
 class History:
     """A warehouse with its publications, and copies of what each was to show and showed.
 
-    differing, missing: what the gate's frames of the touched keys told before each publication.
+    without_gate: what a publication shows that no gate has prepared. differing, missing: what the
+    gate's frames of what is new told before each publication. unseen, untrue: rows of marts that
+    would be new to readers and were not shown to the gate, and rows that it was shown and that the
+    warehouse does not hold.
     """
 
     warehouse: IncrementalWarehouse
@@ -63,6 +67,9 @@ class History:
     made_anew: list[str] = field(default_factory=list)
     differing: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
+    without_gate: dict[str, dict[str, list]] = field(default_factory=dict)
+    unseen: list[int] = field(default_factory=list)
+    untrue: list[int] = field(default_factory=list)
 
     @property
     def settings(self) -> Settings:
@@ -81,20 +88,70 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
             "_anew",
             lambda *args: (history.made_anew.append(args[3].snapshot_id), write(*args)),
         )
-        published_batch = None
-        for steps in STEPS:
+        for number, steps in enumerate(STEPS):
             for step in steps:
                 _do(step, history.warehouse, batches, random)
-            with history.warehouse.connection() as connection:
-                scope = Scope(published_batch)
-                history.differing.append(int(agreement(connection, scope)[0]["differing"].sum()))
-                bounds = bounds_of_metrics(connection, catalogue(), scope)
-                history.missing.append(int((~bounds["is_present"]).sum()))
+            copied = _copy(history.settings, tmp_path_factory.mktemp("copied") / "home")
+            _judge(history, patch)
             snapshot = publish_now(history.settings)
-            published_batch = snapshot.batch_id
+            if number:
+                publish_now(copied)
+                history.without_gate[snapshot.snapshot_id] = published_rows(copied)
+            shutil.rmtree(copied.home)
             history.expected[snapshot.snapshot_id] = warehouse_rows(history.settings)
             history.shown[snapshot.snapshot_id] = published_rows(history.settings)
     return history
+
+
+def _copy(settings: Settings, target: Path) -> Settings:
+    shutil.copytree(settings.home, target, symlinks=True)
+    return Settings(home=target)
+
+
+def _judge(history: History, patch: pytest.MonkeyPatch) -> None:
+    """What the gate does before it judges, and what it would judge by; twice, as if what it judged
+    first was refused."""
+    with history.warehouse.connection() as connection:
+        for _ in range(2):
+            look, shown = _look(connection, history.settings, patch)
+            assert (look.written is None) == (not history.shown)
+            if look.written is not None:
+                _compare(history, connection, shown)
+        compared, _ = agreement(connection, look.scope)
+        history.differing.append(int(compared["differing"].sum()))
+        bounds = bounds_of_metrics(connection, look.seen)
+        history.missing.append(int((~bounds["is_present"]).sum()))
+
+
+def _look(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, patch: pytest.MonkeyPatch
+) -> tuple[Look, dict[str, set]]:
+    """What the gate looks at, and the rows that it was shown, by mart."""
+    shown: dict[str, set] = {name: set() for name in marts()}
+    really_look = Seen.look
+
+    def remember(seen: Seen, mart: Mart, rows: str) -> None:
+        columns = ", ".join((*mart.key_columns, *mart.measures))
+        query = f"select {columns} from {rows} as seen_rows"
+        shown[mart.name] |= set(connection.execute(query).fetchall())
+        really_look(seen, mart, rows)
+
+    with patch.context() as patched:
+        patched.setattr(Seen, "look", remember)
+        return look_at_what_is_new(connection, settings), shown
+
+
+def _compare(
+    history: History, connection: duckdb.DuckDBPyConnection, shown: dict[str, set]
+) -> None:
+    with duckdb.connect(str(history.settings.published_path), read_only=True) as published:
+        for mart in marts().values():
+            columns = ", ".join((*mart.key_columns, *mart.measures))
+            query = f"select {columns} from {{}}.{mart.name}"
+            true = set(connection.execute(query.format("marts")).fetchall())
+            new = true - set(published.execute(query.format("main")).fetchall())
+            history.unseen.append(len(new - shown[mart.name]))
+            history.untrue.append(len(shown[mart.name] - true))
 
 
 def _do(
@@ -135,8 +192,7 @@ def _put_together(connection: duckdb.DuckDBPyConnection, mart: Mart) -> None:
 @pytest.fixture
 def home(history: History, tmp_path: Path) -> Settings:
     """A copy of the whole home, to be damaged."""
-    shutil.copytree(history.settings.home, tmp_path / "home", symlinks=True)
-    return Settings(home=tmp_path / "home")
+    return _copy(history.settings, tmp_path / "home")
 
 
 def test_every_publication_equals_a_full_copy(history: History) -> None:
@@ -167,9 +223,22 @@ def test_the_endpoint_reads_earlier_snapshots_as_they_were(history: History) -> 
     snapshots.close()
 
 
-def test_the_gate_finds_nothing_in_true_data_of_touched_keys(history: History) -> None:
+def test_a_publication_that_no_gate_has_prepared_shows_the_same(history: History) -> None:
+    for snapshot, rows in history.without_gate.items():
+        assert_same(rows, history.expected[snapshot])
+
+
+def test_the_gate_finds_nothing_in_true_data_that_is_new(history: History) -> None:
     assert history.differing == [0] * len(STEPS)
     assert history.missing == [0] * len(STEPS)
+
+
+def test_a_gate_is_shown_every_row_that_would_be_new_to_readers_and_so_is_one_after_it_refused(
+    history: History,
+) -> None:
+    judged = 2 * (len(STEPS) - 1) * len(marts())
+    assert history.unseen == [0] * judged
+    assert history.untrue == [0] * judged
 
 
 def test_no_address_of_an_end_user_is_in_a_published_file(history: History) -> None:

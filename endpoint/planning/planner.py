@@ -18,6 +18,7 @@ from endpoint.planning.periods import WEEK_STARTS, Period, period_start, raised
 from endpoint.planning.question import Question
 from endpoint.planning.time_zones import Offsets
 from msgmetrics.catalogue import Dimension, Metric, catalogue
+from msgmetrics.published_tables import VIEWS
 
 MESSAGES = "messages"
 URL_CLICKS = "url_clicks"
@@ -128,15 +129,18 @@ def read_tables(connection: duckdb.DuckDBPyConnection) -> dict[str, Table]:
         group by columns.table_name
         """
     ).fetchall()
+    sizes = {name: rows for name, _, rows in found}
     return {
-        name: Table(
-            name,
-            frozenset(columns),
-            _row_count(connection, name) if rows is None else rows,
-            is_view=rows is None,
-        )
+        name: Table(name, frozenset(columns), _size(connection, name, sizes), is_view=rows is None)
         for name, columns, rows in found
     }
+
+
+def _size(connection: duckdb.DuckDBPyConnection, name: str, sizes: Mapping[str, int | None]) -> int:
+    """About how many rows there are; a view of another mart has as many as that, to the last."""
+    viewed = VIEWS.get(name, name).rpartition(" ")[2]
+    known = sizes.get(viewed)
+    return _row_count(connection, name) if known is None else known
 
 
 def _row_count(connection: duckdb.DuckDBPyConnection, name: str) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from msgmetrics.catalogue import Catalogue, Metric, catalogue
+from msgmetrics.catalogue import Metric, catalogue
 from msgmetrics.published_tables import VIEWS, Mart, marts
-from orchestration.published_rows import are_parts_rows, found_by_position
+from orchestration.published_rows import are_parts_rows
 
 # So many rows tell what is wrong; more would not be read.
 _SHOWN = 20
@@ -24,7 +24,7 @@ _HOURS = 24
 
 @dataclass(frozen=True)
 class Scope:
-    """What is looked at: the keys that were touched after a batch; every row if it is None."""
+    """What is looked at: what changed after a batch; every row if it is None."""
 
     after: int | None
 
@@ -42,9 +42,107 @@ def _frame(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) 
 # --- values of metrics --------------------------------------------------------------------------
 
 
-def bounds_of_metrics(
-    connection: duckdb.DuckDBPyConnection, known: Catalogue, scope: Scope
-) -> pd.DataFrame:
+Bounds = tuple[float | None, float | None, int]
+
+
+class Seen:
+    """What was seen of the rows of each mart: the bounds of its metrics, rows that cannot be, and
+    hours ahead of now.
+
+    It is shown the rows while they are at hand, as they are written or all that there are, and
+    keeps none but those that tell what is wrong.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now.replace(tzinfo=None)
+        self._present = _columns_of_marts(connection)
+        self.bounds: dict[tuple[str, str], Bounds] = {}
+        self.impossible: list[dict[str, Any]] = []
+        self.ahead: list[dict[str, Any]] = []
+
+    def look(self, mart: Mart, rows: str) -> None:
+        """Looks at rows of a mart, and so at those of the marts that are views of it.
+
+        rows: SQL of a relation with the keys and measures of the mart.
+        """
+        keys = ", ".join((*mart.key_columns, *mart.measures))
+        metrics = "".join(f", {mart.value(metric)} as {metric.column}" for metric in mart.metrics)
+        for name in (mart.name, *_views_of(mart)):
+            self.look_at_values(name, f"(select {keys}{metrics} from {rows} as seen_rows)")
+
+    def look_at_values(self, name: str, rows: str) -> None:
+        """Looks at rows of a mart that have their metrics already."""
+        found = [m for m in _metrics_of(name) if m.column in self._present.get(name, set())]
+        impossible = []
+        for metric, (lowest, highest, not_finite) in self._measured(rows, found).items():
+            before = self.bounds.get((name, metric.name), (None, None, 0))
+            self.bounds[name, metric.name] = (
+                min((b for b in (lowest, before[0]) if b is not None), default=None),
+                max((b for b in (highest, before[1]) if b is not None), default=None),
+                not_finite + before[2],
+            )
+            is_above = metric.bounded and highest is not None and highest > 1
+            if not_finite or is_above or (lowest is not None and lowest < 0):
+                impossible.append(metric)
+        for metric in impossible:
+            self.impossible += self._impossible(name, metric, rows)
+        if name == "hourly_by_channel":
+            self.ahead += _rows(
+                self._connection,
+                "select distinct period_start::varchar as period_start, channel_code, "
+                f"epoch(period_start - $now) / 3600 as hours_ahead from {rows} as looked_at "
+                "where period_start > $now order by all",
+                {"now": self._now},
+            )
+
+    def _measured(self, rows: str, metrics: list[Metric]) -> dict[Metric, Bounds]:
+        if not metrics:
+            return {}
+        # NaN is greater than any number to DuckDB, so bounds that are finite leave room for none.
+        values = ", ".join(f"min({m.column})::double, max({m.column})::double" for m in metrics)
+        row = self._connection.execute(f"select {values} from {rows} as looked_at").fetchone()
+        assert row is not None
+        return {m: _bounds(*row[2 * i : 2 * i + 2]) for i, m in enumerate(metrics)}
+
+    def _impossible(self, name: str, metric: Metric, rows: str) -> list[dict[str, Any]]:
+        """Rows in which a metric is what it cannot be: keys, metric and value."""
+        most = "1" if metric.bounded else "'infinity'::double"
+        found = _rows(
+            self._connection,
+            f"select {_keys(name)}, {metric.column}::varchar as value from {rows} as looked_at "
+            f"where {metric.column} < 0 or {metric.column} > {most} "
+            f"or not isfinite({metric.column}::double) limit {_SHOWN}",
+        )
+        return [{"mart": name, "metric": metric.name, **row} for row in found]
+
+
+def every_row(connection: duckdb.DuckDBPyConnection, now: datetime) -> Seen:
+    """What is seen of all rows of all marts."""
+    seen = Seen(connection, now)
+    for mart in marts().values():
+        if are_parts_rows(connection, mart):
+            parts = f"(select * from parts.{mart.name} where {mart.is_row})"
+            seen.look(mart, parts)
+        else:
+            for name in (mart.name, *_views_of(mart)):
+                seen.look_at_values(name, f"marts.{name}")
+    return seen
+
+
+def _views_of(mart: Mart) -> list[str]:
+    return [view for view, select in VIEWS.items() if select.endswith(f" from {mart.name}")]
+
+
+def _metrics_of(name: str) -> list[Metric]:
+    """The metrics that a mart should have; none where it has measures alone."""
+    grain, _, cut = name.partition("_by_")
+    if not cut:
+        return []
+    return [metric for metric in catalogue().metrics.values() if metric.url or cut != "url"]
+
+
+def bounds_of_metrics(connection: duckdb.DuckDBPyConnection, seen: Seen) -> pd.DataFrame:
     """One row per mart and metric that it should have.
 
     Columns: mart, metric, is_present, is_bounded (may not exceed 1), lowest, highest (null where
@@ -53,19 +151,15 @@ def bounds_of_metrics(
     """
     rows, columns = [], _columns_of_marts(connection)
     for grain in ("hourly", "daily"):
-        for mart in known.marts:
+        for mart in catalogue().marts:
             name = f"{grain}_by_{mart}"
-            present = columns.get(name, set())
-            metrics = [m for m in known.metrics.values() if m.url or mart != "url"]
-            found = [m for m in metrics if m.column in present]
-            measured = _measured(connection, rows_of_mart(connection, name, scope), found)
-            for metric in metrics:
-                lowest, highest, not_finite = measured.get(metric.name, (None, None, 0))
+            for metric in _metrics_of(name):
+                lowest, highest, not_finite = seen.bounds.get((name, metric.name), (None, None, 0))
                 rows.append(
                     {
                         "mart": name,
                         "metric": metric.name,
-                        "is_present": metric.column in present,
+                        "is_present": metric.column in columns.get(name, set()),
                         "is_bounded": metric.bounded,
                         "lowest": lowest,
                         "highest": highest,
@@ -73,58 +167,6 @@ def bounds_of_metrics(
                     }
                 )
     return pd.DataFrame(rows).astype({"lowest": "float64", "highest": "float64"})
-
-
-def rows_of_mart(connection: duckdb.DuckDBPyConnection, name: str, scope: Scope) -> str:
-    """SQL of the rows of a mart that are looked at, with their metrics."""
-    table = VIEWS[name].rpartition(" ")[2] if name in VIEWS else name
-    mart = marts()[table]
-    keys = ", ".join(mart.key_columns)
-    if scope.after is None or _is_made_anew(connection, table, scope.after):
-        if not are_parts_rows(connection, mart):
-            return f"marts.{name}"
-        rows = f"select {keys}, {', '.join(mart.measures)} from parts.{table} where {mart.is_row}"
-    else:
-        rows = _touched_rows(connection, mart, scope.after)
-    metrics = "".join(f", {mart.value(metric)} as {metric.column}" for metric in mart.metrics)
-    return f"(select *{metrics} from ({rows}) as sums)"
-
-
-def _touched_rows(connection: duckdb.DuckDBPyConnection, mart: Mart, after: int) -> str:
-    """SQL of the rows of which a part came after a batch: they are summed once, and kept meanwhile.
-
-    Found by their keys alone first: of all parts that are held only those narrow columns are read.
-    """
-    keys, parts = ", ".join(mart.key_columns), f"parts.{mart.name}"
-    connection.execute(
-        f"create or replace temp table touched_keys as "
-        f"select distinct {keys} from {parts} where batch_id > {after}"
-    )
-    connection.execute(
-        f"create or replace temp table touched_places as select held.rowid as row_id "
-        f"from {parts} as held semi join touched_keys as touched on "
-        f"{mart.same_key('held', 'touched')} where held.batch_id <= {after}"
-    )
-    measures = ", ".join(mart.measures)
-    with found_by_position(connection, "touched_places", parts):
-        connection.execute(
-            f"create or replace temp table touched_parts as select {keys}, {measures} "
-            f"from {parts} where rowid in (select row_id from touched_places)"
-        )
-    connection.execute(
-        f"""
-        create or replace temp table touched_rows as
-        select {keys}, {mart.sums()}
-        from (
-            select {keys}, {measures} from {parts} where batch_id > {after}
-            union all
-            select {keys}, {measures} from touched_parts
-        ) as parts_of_touched
-        group by all
-        having {mart.has_messages}
-        """
-    )
-    return "select * from touched_rows"
 
 
 def _is_made_anew(connection: duckdb.DuckDBPyConnection, mart: str, after: int) -> bool:
@@ -150,18 +192,6 @@ def _columns_of_marts(connection: duckdb.DuckDBPyConnection) -> dict[str, set[st
     return {table: set(columns) for table, columns in found}
 
 
-def _measured(
-    connection: duckdb.DuckDBPyConnection, relation: str, metrics: list[Metric]
-) -> dict[str, tuple[float | None, float | None, int]]:
-    if not metrics:
-        return {}
-    # NaN is greater than any number to DuckDB, so bounds that are finite leave room for none.
-    values = ", ".join(f"min({m.column})::double, max({m.column})::double" for m in metrics)
-    row = connection.execute(f"select {values} from {relation} as looked_at").fetchone()
-    assert row is not None
-    return {m.name: _bounds(*row[2 * i : 2 * i + 2]) for i, m in enumerate(metrics)}
-
-
 def _bounds(lowest: float | None, highest: float | None) -> tuple[float | None, float | None, int]:
     """(lowest, highest, how many of the two are no finite number and so left out)."""
     bounds = [b if b is None or math.isfinite(b) else None for b in (lowest, highest)]
@@ -169,29 +199,14 @@ def _bounds(lowest: float | None, highest: float | None) -> tuple[float | None, 
     return bounds[0], bounds[1], not_finite
 
 
-def impossible_rows(
-    connection: duckdb.DuckDBPyConnection, scope: Scope, broken: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """The rows of marts that a broken rule of the bounds is about: keys, metric and value."""
-    rows: list[dict[str, Any]] = []
-    for bound in broken:
-        metric = catalogue().metrics[bound["metric"]]
-        if not bound["is_present"]:
-            rows.append({"mart": bound["mart"], "metric": metric.name, "problem": "not there"})
-            continue
-        most = "1" if metric.bounded else "'infinity'::double"
-        keys = _keys(bound["mart"])
-        rows += [
-            {"mart": bound["mart"], "metric": metric.name, **row}
-            for row in _rows(
-                connection,
-                f"select {keys}, {metric.column}::varchar as value "
-                f"from {rows_of_mart(connection, bound['mart'], scope)} as looked_at "
-                f"where {metric.column} < 0 or {metric.column} > {most} "
-                f"or not isfinite({metric.column}::double) limit {_SHOWN}",
-            )
-        ]
-    return rows[: 5 * _SHOWN]
+def impossible_rows(bounds: list[dict[str, Any]], seen: Seen) -> list[dict[str, Any]]:
+    """The rows of marts that broken rules of the bounds are about: keys, metric and value."""
+    lacking = [
+        {"mart": bound["mart"], "metric": bound["metric"], "problem": "not there"}
+        for bound in bounds
+        if not bound["is_present"]
+    ]
+    return (lacking + seen.impossible)[: 5 * _SHOWN]
 
 
 def _keys(name: str) -> str:
@@ -276,25 +291,11 @@ def _expect(
 # --- time and volume ------------------------------------------------------------------------------
 
 
-def hours_ahead(connection: duckdb.DuckDBPyConnection, scope: Scope, now: datetime) -> pd.DataFrame:
+def hours_ahead(seen: Seen, now: datetime) -> pd.DataFrame:
     """The hours of sending that lie ahead of now. Columns: period_start (text), channel_code,
     hours_ahead. One row at least, so that there is something to expect of."""
-    return _frame(
-        connection,
-        f"""
-        select period_start::varchar as period_start, channel_code, hours_ahead
-        from (
-            select distinct
-                period_start, channel_code,
-                epoch(period_start - $now::timestamp) / 3600 as hours_ahead
-            from {rows_of_mart(connection, "hourly_by_channel", scope)} as looked_at
-        ) as hours
-        where hours_ahead > 0
-        union all
-        select $now::timestamp::varchar, null, 0.0
-        """,
-        {"now": now.replace(tzinfo=None)},
-    )
+    nothing = {"period_start": str(now.replace(tzinfo=None)), "channel_code": None}
+    return pd.DataFrame([*seen.ahead, nothing | {"hours_ahead": 0.0}])
 
 
 def volumes(connection: duckdb.DuckDBPyConnection, as_of: datetime) -> pd.DataFrame:
@@ -370,9 +371,9 @@ def freshness(connection: duckdb.DuckDBPyConnection, as_of: datetime) -> pd.Data
     """One row: newest_message (text), seconds_behind as_of; both null without a message."""
     return _frame(
         connection,
-        "select max(period_start)::varchar as newest_message, "
-        "epoch($as_of::timestamp - max(period_start)) as seconds_behind from marts.minutely "
-        "where messages_out + messages_in > 0 and period_start <= $as_of::timestamp",
+        "select max(sent_at)::varchar as newest_message, "
+        "epoch($as_of::timestamp - max(sent_at)) as seconds_behind from marts.messages "
+        "where sent_at <= $as_of::timestamp",
         {"as_of": as_of.replace(tzinfo=None)},
     )
 

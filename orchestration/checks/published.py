@@ -1,34 +1,43 @@
 """The last gate as asset checks: may this be served? Those of severity ERROR block publication.
 
-What is looked at stands in `frames.py`, how it is judged in `expectations.py`. In a run the touched
-keys are looked at, at night every row.
+What is looked at stands in `frames.py`, how it is judged in `expectations.py`. In a run the rows
+are looked at that are written to the next published file, before anybody is shown it, at night
+every row.
 """
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import duckdb
 
-from msgmetrics.catalogue import catalogue
 from msgmetrics.settings import Settings
+from orchestration import progress
 from orchestration.asset_keys import JUDGED
 from orchestration.assets.published import GATE, marts
 from orchestration.batches import last_as_of
+from orchestration.failures import explained
 from orchestration.published_rows import published_snapshot
+from orchestration.publishing import prepare
 from orchestration.resources import Writer
-from orchestration.restatement import judges_every_row, unfinished, unpublished
+from orchestration.restatement import (
+    judges_every_row,
+    owes_published_anew,
+    unfinished,
+    unpublished,
+)
 from orchestration.warehouse import warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from orchestration.checks.expectations import Judge, Verdict
-    from orchestration.checks.frames import Scope
+    from orchestration.checks.frames import Scope, Seen
 
 # Reports of so many runs are kept.
 _REPORTS_KEPT = 20
@@ -43,13 +52,25 @@ _MOST_HOURS_AHEAD = 24
 
 @dataclass(frozen=True)
 class Look:
-    """What a check may look at."""
+    """What a check may look at.
+
+    written: what was seen of the rows that were written to the file that is to be published;
+    without it, every row of the warehouse is looked at.
+    """
 
     connection: duckdb.DuckDBPyConnection
     settings: Settings
     scope: "Scope"
     now: datetime
     as_of: datetime
+    written: "Seen | None" = None
+
+    @cached_property
+    def seen(self) -> "Seen":
+        """What there is to see of the rows of the marts."""
+        from orchestration.checks.frames import every_row
+
+        return self.written or every_row(self.connection, self.now)
 
 
 @dataclass(frozen=True)
@@ -66,7 +87,7 @@ def _metrics_are_possible(judge: "Judge", name: str, look: Look) -> "Verdict":
     from orchestration.checks import frames
     from orchestration.checks.expectations import Verdict, between, is_true
 
-    bounds = frames.bounds_of_metrics(look.connection, catalogue(), look.scope)
+    bounds = frames.bounds_of_metrics(look.connection, look.seen)
     verdict = judge.judge(
         name,
         bounds,
@@ -79,7 +100,7 @@ def _metrics_are_possible(judge: "Judge", name: str, look: Look) -> "Verdict":
     )
     if verdict.passed or verdict.broken:
         return verdict
-    rows = frames.impossible_rows(look.connection, look.scope, list(verdict.rows))
+    rows = frames.impossible_rows(list(verdict.rows), look.seen)
     return Verdict(verdict.broken_rules, tuple(rows))
 
 
@@ -102,7 +123,7 @@ def _hours_are_not_ahead(judge: "Judge", name: str, look: Look) -> "Verdict":
 
     return judge.judge(
         name,
-        frames.hours_ahead(look.connection, look.scope, look.now),
+        frames.hours_ahead(look.seen, look.now),
         {"no hour is more than 24 hours ahead": between("hours_ahead", highest=_MOST_HOURS_AHEAD)},
     )
 
@@ -241,6 +262,28 @@ def evaluate(look: Look, report: Path | None = None) -> Iterator[tuple[Check, "V
         judge.write_report(report)
 
 
+def look_at_what_is_new(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, *, every_row: bool = False
+) -> Look:
+    """Has the next published file brought forward, and looks at what is written to it; at all that
+    there is where there is no such file, or every row is asked for."""
+    from orchestration.checks.frames import Scope, Seen
+
+    last, now = published_snapshot(connection, settings), datetime.now(UTC)
+    written = None
+    if last is not None and not every_row and not owes_published_anew(connection):
+        written = Seen(connection, now)
+        is_prepared = prepare(
+            connection,
+            settings,
+            seen=written.look,
+            progress=lambda done, total: progress.tell("preparing tables", done, total),
+        )
+        written = written if is_prepared else None
+    scope = Scope(None if last is None or every_row else last["batch_id"])
+    return Look(connection, settings, scope, now, last_as_of(connection) or now, written)
+
+
 @dg.multi_asset_check(
     name="gate",
     specs=[
@@ -257,29 +300,18 @@ def evaluate(look: Look, report: Path | None = None) -> Iterator[tuple[Check, "V
 def gate(context: dg.AssetCheckExecutionContext, writer: Writer) -> Iterator[dg.AssetCheckResult]:
     """All checks of the last gate in one step, as most of their time is Great Expectations'."""
     settings = writer.settings
-    with warehouse(settings) as connection:
+    with explained(context.op_execution_context, settings), warehouse(settings) as connection:
         if not unfinished(connection, settings):
             for check in CHECKS:
                 yield _nothing_to_judge(check)
             return
-        from orchestration.checks.frames import Scope
-
-        last = published_snapshot(connection, settings)
-        every_row = last is None or judges_every_row(connection)
-        now = datetime.now(UTC)
-        look = Look(
-            connection,
-            settings,
-            Scope(None if every_row else last["batch_id"]),
-            now,
-            last_as_of(connection) or now,
-        )
+        look = look_at_what_is_new(connection, settings, every_row=judges_every_row(connection))
         left = unpublished(connection, settings)
         run_id = context.run.run_id
         found = list(evaluate(look, settings.checks_dir / run_id))
         _drop_old_reports(settings)
     for check, verdict in found:
-        yield _result(check, verdict, left, settings, run_id, every_row=every_row)
+        yield _result(check, verdict, left, settings, run_id, every_row=look.written is None)
 
 
 def _nothing_to_judge(check: Check) -> dg.AssetCheckResult:
@@ -307,7 +339,7 @@ def _result(
 ) -> dg.AssetCheckResult:
     said = "; ".join(verdict.broken_rules)
     metadata: dict[str, Any] = {
-        "looked_at": "every row" if every_row else "the touched keys",
+        "looked_at": "every row" if every_row else "the rows that are new to readers",
         "broken_rules": dg.MetadataValue.json(list(verdict.broken_rules)),
         "rows": dg.MetadataValue.json([_plain(row) for row in verdict.rows]),
         "report": dg.MetadataValue.path(str(settings.checks_dir / run_id / "index.html")),

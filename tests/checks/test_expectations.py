@@ -14,10 +14,11 @@ import pytest
 from dbt_project.small_world import built_warehouse
 
 from msgmetrics.catalogue import catalogue
+from msgmetrics.published_tables import marts
 from msgmetrics.settings import Settings
 from orchestration.checks import published as gate
 from orchestration.checks.expectations import Judge, Verdict, _raised, between
-from orchestration.checks.frames import Scope, bounds_of_metrics
+from orchestration.checks.frames import Scope, Seen, bounds_of_metrics, every_row
 
 NOW = datetime(2026, 5, 7, tzinfo=UTC)
 EVERYTHING = Scope(None)
@@ -79,7 +80,7 @@ def test_every_check_says_whether_it_blocks() -> None:
 
 
 def test_every_mart_and_metric_is_looked_at(warehouse: duckdb.DuckDBPyConnection) -> None:
-    bounds = bounds_of_metrics(warehouse, catalogue(), EVERYTHING)
+    bounds = bounds_of_metrics(warehouse, every_row(warehouse, NOW))
     assert len(bounds) == 2 * (22 * len(catalogue().metrics) + 3)
 
 
@@ -104,6 +105,37 @@ def test_a_value_that_cannot_be_is_told_with_its_row(
     (row,) = verdict.rows
     assert (row["mart"], row["metric"], row["value"]) == ("hourly_by_sender", column.upper(), shown)
     assert (str(row["period_start"]), row["account_key"]) == ("2026-05-05 23:00:00", "shop")
+
+
+def test_a_value_that_cannot_be_is_told_of_the_rows_that_are_written(
+    warehouse: duckdb.DuckDBPyConnection,
+) -> None:
+    mart = marts()["daily_by_channel"]
+    seen = Seen(warehouse, NOW)
+    for row in ("*", "* replace (-1 as messages_in)", "* replace (messages_out + 5 as delivered)"):
+        seen.look(mart, f"(select {row} from marts.daily_by_channel where messages_out > 0)")
+    look = gate.Look(warehouse, Settings(), EVERYTHING, NOW, NOW, seen)
+    verdict = {check.name: found for check, found in gate.evaluate(look)}[gate.GATE]
+    assert set(verdict.broken_rules) == {
+        "no metric is negative",
+        "rates that cannot exceed 1 do not",
+    }
+    told = {(row["mart"], row["metric"]) for row in verdict.rows}
+    for name in ("daily_by_channel", "daily_by_account"):
+        assert {(name, "TOTAL_RECEIVED_TRAFFIC_COUNT"), (name, "TRAFFIC_DELIVERY_RATE")} <= told
+    assert all(row["account_key"] and row["period_start"] for row in verdict.rows)
+
+
+def test_an_hour_ahead_is_told_of_the_rows_that_are_written(
+    warehouse: duckdb.DuckDBPyConnection,
+) -> None:
+    early = datetime(2026, 5, 4, 22, 30, tzinfo=UTC)
+    seen = Seen(warehouse, early)
+    seen.look(marts()["hourly_by_channel"], "marts.hourly_by_channel")
+    look = gate.Look(warehouse, Settings(), EVERYTHING, early, NOW, seen)
+    verdicts = {check.name: found for check, found in gate.evaluate(look)}
+    assert verdicts["hours_are_not_ahead"] == judged(warehouse, now=early)["hours_are_not_ahead"]
+    assert not verdicts["hours_are_not_ahead"].passed
 
 
 def test_engagement_above_one_is_true_data(warehouse: duckdb.DuckDBPyConnection) -> None:
@@ -169,10 +201,10 @@ def test_an_hour_with_few_of_its_usual_messages_is_told(
 
 
 def test_old_data_and_none_at_all_are_told(warehouse: duckdb.DuckDBPyConnection) -> None:
-    warehouse.execute("delete from marts.minutely where period_start > '2026-05-05 12:00:00'")
+    warehouse.execute("delete from marts.messages where sent_at > '2026-05-05 12:00:00'")
     (row,) = judged(warehouse)["data_is_fresh"].rows
     assert row["newest_message"] == "2026-05-05 10:46:00"
-    warehouse.execute("delete from marts.minutely")
+    warehouse.execute("delete from marts.messages")
     verdict = judged(warehouse)["data_is_fresh"]
     assert verdict.broken is None and len(verdict.rows) == 1
 

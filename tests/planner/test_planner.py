@@ -14,6 +14,7 @@ from endpoint.planning.question import QUERY_ROUTE, read_question
 from endpoint.planning.time_zones import Offsets
 from msgmetrics.catalogue import catalogue
 
+VIEW = "select sent from hourly_by_channel"
 START = datetime(2026, 5, 5, tzinfo=UTC)
 DAYS = (START, START + timedelta(days=3))
 HOURS = (START + timedelta(hours=1), START + timedelta(hours=5))
@@ -238,6 +239,17 @@ def test_tables_are_read_with_their_columns_and_sizes_views_too():
         "one": Table("one", frozenset({"number"}), 7),
         "two": Table("two", frozenset({"n", "m"}), 3, is_view=True),
     }
+
+
+def test_a_view_of_a_mart_is_as_large_as_the_mart_whatever_was_deleted_from_it(tmp_path):
+    connection = duckdb.connect(tmp_path / "published.duckdb")
+    connection.execute("create table hourly_by_channel as select range as sent from range(9000)")
+    connection.execute(f"create view hourly_by_account as {VIEW}")
+    connection.execute("delete from hourly_by_channel where sent % 3 = 0")
+    connection.execute("checkpoint")
+    tables = read_tables(connection)
+    assert tables["hourly_by_account"].is_view
+    assert tables["hourly_by_account"].rows == tables["hourly_by_channel"].rows >= 6000
 
 
 @pytest.mark.parametrize("period", [DAYS, HOURS, RAGGED])
