@@ -6,6 +6,7 @@ the project's SELECTs over everything, without any of the ways in which a change
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -62,10 +63,16 @@ def parsed_project() -> Manifest:
     return parsed.result
 
 
+# So that parts of marts are put together in builds of a few messages, too.
+SOON_CROWDED = {"crowded_from": 0, "batches_kept_apart": 1}
+
+
 class IncrementalWarehouse:
     """One warehouse file with its landing zone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, variables: dict[str, int] | None = None) -> None:
+        """variables: of the dbt project, where they differ."""
+        self._variables = variables or {}
         self.settings = Settings(home=folder / "home", landing=folder / "landing")
         self.settings.landing_path.mkdir(parents=True, exist_ok=True)
         self.settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +100,17 @@ class IncrementalWarehouse:
             target.mkdir(exist_ok=True)
             folder.rename(target / f"delivery-{self._deliveries}")
         return self.load()
+
+    def put_together(self) -> list[str]:
+        """The marts of which older parts are put together now, while the facts go on."""
+        with self.connection() as connection:
+            return [
+                name
+                for (name,) in connection.execute(
+                    "select relation from facts.marks where rebuilt_batch_id > (select "
+                    "max(rebuilt_batch_id) from facts.marks where relation like 'fct_%')"
+                ).fetchall()
+            ]
 
     def backfill(self, first: date | None, last: date | None) -> None:
         """Asks the next build for these sent-days anew; for all, if they are None."""
@@ -129,6 +147,7 @@ class IncrementalWarehouse:
         os.environ["MSGMETRICS_DEFINITION"] = definition
         kinds = [*left_out, *(["seed"] if self._has_seeds else [])]
         arguments = dbt_arguments("build", self._artefacts, *kinds)
+        arguments += ["--vars", json.dumps(self._variables)]
         if checks_left_out:
             arguments += ["--exclude", checks_left_out]
         result = dbtRunner(manifest=manifest).invoke(arguments)

@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 from hostile import RecordSet, drawn, every_bound, every_tie, side_by_side
-from incremental_warehouse import IncrementalWarehouse, definitions_of
+from incremental_warehouse import SOON_CROWDED, IncrementalWarehouse, definitions_of
 
 SETS = int(os.environ.get("MSGMETRICS_TEST_SETS", "250"))
 BATCHES = 4
@@ -59,7 +59,8 @@ def test_after_every_batch_all_tables_are_those_of_the_definitions(
 ) -> None:
     random = Random(seed)
     sets = drawn(SETS, seed) + (every_bound() + every_tie() if seed == 1 else [])
-    warehouse = IncrementalWarehouse(tmp_path)
+    warehouse = IncrementalWarehouse(tmp_path, SOON_CROWDED)
+    put_together = set()
     for number, part in enumerate(split(side_by_side(sets), BATCHES, random)):
         warehouse.arrive(part, random)
         if number == 2:
@@ -69,4 +70,6 @@ def test_after_every_batch_all_tables_are_those_of_the_definitions(
             warehouse.build()
         else:
             assert warehouse.checked_build() == set()
+        put_together |= set(warehouse.put_together())
         assert_same(warehouse.held(), definitions_of(warehouse))
+    assert put_together, "parts of marts have to be put together meanwhile"

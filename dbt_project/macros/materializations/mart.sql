@@ -3,7 +3,8 @@
     divides. Nothing is looked up and nothing is updated, so a run costs what it changes, and rows
     appended in one transaction with the mark are there once. A mart is made anew from the facts when
     these were, when its own definition has changed, and when the changes it needs are gone. The days
-    of a backfill are replaced by sums of the facts. Parts that have doubled a mart are put together. -#}
+    of a backfill are replaced by sums of the facts. Parts that have doubled a mart are put together, but for
+    the newest. -#}
 
 {% materialization mart, adapter='duckdb' -%}
     {%- set mart = config.get('mart') or this.identifier.split('_by_')[1] -%}
@@ -45,12 +46,17 @@
             ) as sums;
             {{ set_mark(this.identifier, counted.batch_id, counted.batch_id, definition) }}
         {%- elif mark.batch_id < counted.batch_id -%}
-            {%- if is_crowded(parts, mark.rebuilt_batch_id) %}
-            {%- set made_anew.at = counted.batch_id %}
+            {#- The newest stay apart: files that are a few batches behind are brought forward by them,
+                and tests of what the last builds added read them alone. -#}
+            {%- set upto = counted.batch_id - var('batches_kept_apart') -%}
+            {%- if is_crowded(parts, mark.rebuilt_batch_id, upto) %}
+            {%- set made_anew.at = upto %}
             create or replace table {{ parts }} as
-            select {{ mark.batch_id }}::integer as batch_id, *
-            from ({{ sums(mart, grain, 'period_start', parts) }}) as sums
-            where {{ is_any(mart) }};
+            select {{ upto }}::integer as batch_id, *
+            from ({{ sums(mart, grain, 'period_start', '(select * from ' ~ parts ~ ' where batch_id <= ' ~ upto ~ ')') }}) as sums
+            where {{ is_any(mart) }}
+            union all by name
+            select * from {{ parts }} where batch_id > {{ upto }};
             {%- endif %}
             {%- if days %}
             delete from {{ parts }} where {{ in_days('period_start', days) }};
@@ -100,11 +106,10 @@
 {%- endmacro %}
 
 
-{% macro is_crowded(parts, made_anew_at) -%}
-    {#- Small marts are left alone: adding up a few more rows is quicker than making a table. -#}
+{% macro is_crowded(parts, made_anew_at, upto) -%}
     {{ return(run_query(
-        "select count(*) filter (batch_id > " ~ made_anew_at ~ ") > greatest(250000, count(*) filter (batch_id <= "
-        ~ made_anew_at ~ ")) from " ~ parts
+        "select count(*) filter (batch_id > " ~ made_anew_at ~ " and batch_id <= " ~ upto
+        ~ ") > greatest(" ~ var('crowded_from') ~ ", count(*) filter (batch_id <= " ~ made_anew_at ~ ")) from " ~ parts
     ).rows[0][0]) }}
 {%- endmacro %}
 
