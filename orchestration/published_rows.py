@@ -425,11 +425,12 @@ def bring_forward(
     if batch_id < snapshot.batch_id:
         days = _backfilled_days(connection, batch_id)
         marks = _marks(connection)
+        sizes = _sizes_of_published(connection)
         for done, mart in enumerate(known.values()):
             progress(done, len(known))
             _, rebuilt, _ = marks[mart.name]
             if rebuilt > batch_id or not _bring_mart_forward(
-                connection, mart, batch_id, days, seen
+                connection, mart, batch_id, days, sizes[mart.name], seen
             ):
                 _fill_mart(connection, mart)
                 seen(mart, f"published.{mart.name}")
@@ -459,10 +460,24 @@ def _backfilled_days(connection: duckdb.DuckDBPyConnection, batch_id: int) -> st
     return " or ".join(conditions)
 
 
+def _sizes_of_published(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """About how many rows each table has; in one query, which looks through all of them anyway."""
+    rows = connection.execute(
+        "select table_name, estimated_size from duckdb_tables() where database_name = 'published'"
+    ).fetchall()
+    return dict(rows)
+
+
 def _bring_mart_forward(
-    connection: duckdb.DuckDBPyConnection, mart: Mart, batch_id: int, days: str, seen: Seen
+    connection: duckdb.DuckDBPyConnection,
+    mart: Mart,
+    batch_id: int,
+    days: str,
+    held: int,
+    seen: Seen,
 ) -> bool:
-    """Whether it was done; not where most of the mart would be written."""
+    """Whether it was done; not where most of the mart would be written. held: about how many rows
+    there are."""
     key_columns, measures = ", ".join(mart.key_columns), ", ".join(mart.measures)
     columns = ", ".join(mart.stored)
     connection.execute(
@@ -471,11 +486,6 @@ def _bring_mart_forward(
         f"where batch_id > {batch_id} {f'and not ({days})' if days else ''} group by all"
     )
     (changed,) = connection.execute("select count(*) from publishing_delta").fetchone()
-    (held,) = connection.execute(
-        "select estimated_size from duckdb_tables() "
-        "where database_name = 'published' and table_name = ?",
-        [mart.name],
-    ).fetchone()
     if changed > held * _SHARE_WRITTEN_WHOLE:
         return False
     if days:
