@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def publish(
     current = _current(connection, settings)
     snapshot = _next_snapshot(connection, settings, now, current, checks_passed, checks_warned)
     with _building(settings, snapshot) as building:
-        ways = (_take_prepared, _take_standby, _copy_current)
+        ways = (partial(_take_prepared, snapshot.batch_id), _take_standby, _copy_current)
         if (
             anew
             or current is None
@@ -66,12 +67,12 @@ def publish(
         ):
             _anew(connection, settings, building, snapshot, current, progress)
         sync(building)
-    finished = building.with_suffix(".duckdb")
-    building.rename(finished)
+        finished = building.with_suffix(".duckdb")
+        building.rename(finished)
     sync(settings.snapshots_dir)
     _point(settings.published_path, finished)
     try:
-        _drop_prepared(settings)
+        drop_prepared(settings)
         _drop_old(
             settings, finished, snapshot.generation, snapshot.published_at.replace(tzinfo=UTC)
         )
@@ -97,7 +98,7 @@ def prepare(
     """
     current = _current(connection, settings)
     # Of a file that an earlier pass prepared nobody knows what was thought.
-    _drop_prepared(settings)
+    drop_prepared(settings)
     if current is None:
         return False
     # As early as can be, so that no earlier snapshot is given up that `publish` may want to keep.
@@ -106,7 +107,7 @@ def prepare(
         ways = (_take_standby, _copy_current)
         if not _forward(connection, settings, building, snapshot, current, ways, progress, seen):
             return False
-    building.rename(building.with_suffix(_PREPARED))
+        building.rename(building.with_suffix(_PREPARED))
     return True
 
 
@@ -151,7 +152,8 @@ def _building(settings: Settings, snapshot: Snapshot) -> Iterator[Path]:
         raise
 
 
-def _drop_prepared(settings: Settings) -> None:
+def drop_prepared(settings: Settings) -> None:
+    """Removes what an earlier gate has prepared."""
     for path in settings.snapshots_dir.glob(f"*{_PREPARED}*"):
         path.unlink()
 
@@ -220,12 +222,15 @@ def _forward(
 
 
 def _take_prepared(
-    settings: Settings, building: Path, current: Path, last: dict[str, Any]
+    batch_id: int, settings: Settings, building: Path, current: Path, last: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Renames the file that the gate has prepared; what it says of itself."""
+    """Renames the file that the gate has prepared of this batch; what it says of itself."""
     for path in settings.snapshots_dir.glob(f"*{_PREPARED}"):
         said = published_rows.said_by(path)
-        if said is not None and said.get("generation") == last["generation"]:
+        if said is None or said.get("generation") != last["generation"]:
+            continue
+        # One of another batch no gate of this pass has seen: the warehouse was put back since.
+        if said["batch_id"] == batch_id:
             path.rename(building)
             return said
     return None

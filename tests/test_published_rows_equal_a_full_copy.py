@@ -35,7 +35,7 @@ from msgmetrics.published_tables import Mart, marts, table_description, tables_a
 from msgmetrics.settings import PROJECT_ROOT, Settings
 from orchestration import publishing
 from orchestration.checks.frames import Scope, Seen, agreement, bounds_of_metrics
-from orchestration.checks.published import Look, look_at_what_is_new
+from orchestration.checks.published import Look, evaluate, look_at_what_is_new
 from orchestration.maintenance import restore_order
 
 SETS = 40
@@ -317,6 +317,43 @@ def test_a_part_that_no_message_stands_behind_is_told_by_the_gate(home: Settings
         compared, rows = agreement(connection, Scope(batch))
         assert compared.set_index("mart")["differing"]["hourly_by_sender"] == 1
         assert [row["mart"] for row in rows] == ["hourly_by_sender"]
+
+
+@pytest.mark.parametrize("judged", ["every row", "nothing"])
+def test_what_an_earlier_gate_had_prepared_is_not_published(home: Settings, judged: str) -> None:
+    """After a gate that looks at every row, or one that finds nothing new in a warehouse that was
+    put back."""
+    with duckdb.connect(str(home.warehouse_path)) as connection:
+        assert look_at_what_is_new(connection, home).written is not None
+        (prepared,) = home.snapshots_dir.glob("*.prepared")
+        with duckdb.connect(str(prepared)) as file:
+            file.execute("update daily_by_sender set delivered = delivered + 1000")
+            if judged == "nothing":
+                file.execute("update snapshots set batch_id = batch_id + 1")
+        if judged == "every row":
+            assert look_at_what_is_new(connection, home, every_row=True).written is None
+    publish_now(home)
+    assert_same(published_rows(home), warehouse_rows(home))
+    assert len(list(home.snapshots_dir.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "broken"),
+    [
+        ("delete from facts.marks where relation = 'daily_by_sender'", set()),
+        ("drop view marts.messages", {"data_is_fresh"}),
+    ],
+)
+def test_where_no_file_can_be_prepared_each_check_tells_whether_it_is_broken(
+    home: Settings, damage: str, broken: set[str]
+) -> None:
+    with duckdb.connect(str(home.warehouse_path)) as connection:
+        connection.execute(damage)
+        look = look_at_what_is_new(connection, home)
+        assert look.written is None
+        verdicts = {check.name: verdict for check, verdict in evaluate(look)}
+    assert {name for name, verdict in verdicts.items() if verdict.broken is not None} == broken
+    assert not list(home.snapshots_dir.glob("*.prepared*"))
 
 
 def test_a_reader_keeps_its_snapshot_through_three_publications(home: Settings) -> None:

@@ -23,7 +23,7 @@ from orchestration.assets.published import GATE, marts
 from orchestration.batches import last_as_of
 from orchestration.failures import explained
 from orchestration.published_rows import published_snapshot
-from orchestration.publishing import prepare
+from orchestration.publishing import drop_prepared, prepare
 from orchestration.resources import Writer
 from orchestration.restatement import (
     judges_every_row,
@@ -269,19 +269,37 @@ def look_at_what_is_new(
     there is where there is no such file, or every row is asked for."""
     from orchestration.checks.frames import Scope, Seen
 
+    # Whatever this gate looks at: what an earlier one had prepared may be what that one refused.
+    drop_prepared(settings)
     last, now = published_snapshot(connection, settings), datetime.now(UTC)
     written = None
     if last is not None and not every_row and not owes_published_anew(connection):
         written = Seen(connection, now)
-        is_prepared = prepare(
+        if not _is_prepared(connection, settings, written):
+            written = None
+    scope = Scope(None if last is None or every_row else last["batch_id"])
+    return Look(connection, settings, scope, now, last_as_of(connection) or now, written)
+
+
+def _is_prepared(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, written: "Seen"
+) -> bool:
+    """Has the next file brought forward; whether that could be done."""
+    try:
+        return prepare(
             connection,
             settings,
             seen=written.look,
             progress=lambda done, total: progress.tell("preparing tables", done, total),
         )
-        written = written if is_prepared else None
-    scope = Scope(None if last is None or every_row else last["batch_id"])
-    return Look(connection, settings, scope, now, last_as_of(connection) or now, written)
+    except duckdb.InterruptException:
+        raise
+    except (duckdb.Error, KeyError) as error:
+        # What is wrong with the warehouse is for the checks to tell, each of its part.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        progress.remark(f"No file could be prepared ({reason}): every row is judged.")
+        drop_prepared(settings)
+        return False
 
 
 @dg.multi_asset_check(
@@ -302,6 +320,7 @@ def gate(context: dg.AssetCheckExecutionContext, writer: Writer) -> Iterator[dg.
     settings = writer.settings
     with explained(context.op_execution_context, settings), warehouse(settings) as connection:
         if not unfinished(connection, settings):
+            drop_prepared(settings)
             for check in CHECKS:
                 yield _nothing_to_judge(check)
             return

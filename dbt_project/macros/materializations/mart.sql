@@ -48,7 +48,7 @@
         {%- elif mark.batch_id < counted.batch_id -%}
             {#- The newest stay apart: files that are a few batches behind are brought forward by them,
                 and tests of what the last builds added read them alone. -#}
-            {%- set upto = counted.batch_id - var('batches_kept_apart') -%}
+            {%- set upto = counted.batch_id - [var('batches_kept_apart'), 1] | max -%}
             {%- if is_crowded(parts, mark.rebuilt_batch_id, upto) %}
             {%- set made_anew.at = upto %}
             create or replace table {{ parts }} as
