@@ -11,10 +11,10 @@ from rich.console import Console
 from benchmarks import restatement
 from benchmarks.disk import measure_room
 from benchmarks.loading import measure_loading
-from benchmarks.passes import smallest_passes, whole_pass
+from benchmarks.passes import refresh_of, smallest_passes, whole_pass
 from benchmarks.plot import write_plot
 from benchmarks.questions import ask_questions
-from benchmarks.side_by_side import SideBySide, measure, prepare
+from benchmarks.side_by_side import SideBySide, measure, measure_alone, prepare
 from benchmarks.table import Figures, Size, table
 
 # What there is to measure, in this order.
@@ -30,6 +30,7 @@ class Options:
     """What was asked for, as `main` describes it."""
 
     millions: tuple[float, ...]
+    compared: tuple[float, ...]
     parts: frozenset[str]
     folder: Path
     batches: int
@@ -55,6 +56,9 @@ def main(
     history: Annotated[
         str, typer.Option(help="Sizes of history to compare, in millions of messages.")
     ] = "1,10",
+    compared: Annotated[
+        str, typer.Option(help="At which of them others are measured, too; unless said, the first.")
+    ] = "",
     batches: Annotated[int, typer.Option(help="Batches on each history.", min=1)] = 5,
     repetitions: Annotated[
         int, typer.Option(help="Turns of the ways; 0: three, above 2M messages one.", min=0)
@@ -79,8 +83,9 @@ def main(
     ] = False,
 ) -> None:
     """Measures msgmetrics, and beside it what else one could write; prints one table."""
+    millions = _sizes(history)
     options = Options(
-        tuple(float(size) for size in history.split(",")),
+        millions, _sizes(compared) or millions[:1],
         _chosen(parts), folder.absolute(), batches, repetitions, seconds, memory,
         copies, again, publications,
     )  # fmt: skip
@@ -100,6 +105,10 @@ def main(
     raise typer.Exit(1 if differs else 0)
 
 
+def _sizes(text: str) -> tuple[float, ...]:
+    return tuple(float(size) for size in text.split(",") if size)
+
+
 def _chosen(parts: str) -> frozenset[str]:
     chosen = frozenset(PARTS if parts == "all" else parts.split(","))
     if unknown := sorted(chosen - set(PARTS)):
@@ -112,7 +121,7 @@ def _measure(figures: Figures, options: Options, console: Console) -> None:
     # A copied history has no files and no refresh of its own.
     for size, millions in list(zip(figures.sizes, options.millions, strict=True)):
         if not options.copies or millions == options.millions[0]:
-            _measure_size(size, round(millions * 1e6), options, console)
+            _measure_size(size, millions, options, console)
     if "overhead" in options.parts:
         figures.smallest = smallest_passes(options.folder / "smallest")
         console.print("the smallest passes are over")
@@ -124,17 +133,22 @@ def _measure(figures: Figures, options: Options, console: Console) -> None:
             figures.questions = ask_questions(published[-1], options.seconds)
 
 
-def _measure_size(size: Size, messages: int, options: Options, console: Console) -> None:
-    """What needs the records of one size: loading, the ways side by side, a whole pass."""
+def _measure_size(size: Size, millions: float, options: Options, console: Console) -> None:
+    """What needs the records of one size: loading, the ways side by side, a whole pass.
+
+    Where no others are measured, the refresh is that of the pass, and loading is left out: at any
+    size it is of as many records.
+    """
     if not options.parts & {"loading", "comparisons", "pass"}:
         return
+    messages, others = round(millions * 1e6), millions in options.compared
     ways = SideBySide(messages, options.home(size), options.memory)
     turns = options.turns(messages)
     prepare(ways, console, again=options.again)
-    if "loading" in options.parts:
+    if "loading" in options.parts and others:
         size.loads = measure_loading(ways.records, options.home(size) / "loading", messages, turns)
         console.print(f"{size.name}: loaded {turns} times from either kind of files")
-    if "comparisons" in options.parts:
+    if "comparisons" in options.parts and others:
         measure(ways, turns, console)
         size.side_by_side = ways
     if "pass" in options.parts:
@@ -146,14 +160,23 @@ def _measure_size(size: Size, messages: int, options: Options, console: Console)
         published = home / "published" / "msgmetrics.duckdb"
         size.room = measure_room(messages, ways.landing, home / "warehouse.duckdb", published)
         console.print(f"{size.name}: the whole pass is over")
+    if "comparisons" in options.parts and not others:
+        taken = size.whole_pass and refresh_of(size.whole_pass, options.passed(size))
+        measure_alone(ways, taken)
+        size.side_by_side = ways
 
 
 def _measure_batches(figures: Figures, options: Options, console: Console) -> None:
-    refreshed = {
-        millions: size.side_by_side.refreshes[-1]
-        for size, millions in zip(figures.sizes, options.millions, strict=True)
-        if size.side_by_side
-    }
+    """On top of the whole passes, where there are any: what they published is brought forward."""
+    made, refreshed = {}, {}
+    for size, millions in zip(figures.sizes, options.millions, strict=True):
+        passed = options.passed(size) / "warehouse.duckdb"
+        if size.whole_pass or (options.again and passed.exists()):
+            made[millions] = passed
+        if size.whole_pass:
+            refreshed[millions] = refresh_of(size.whole_pass, passed.parent)
+        elif size.side_by_side:
+            refreshed[millions] = size.side_by_side.refreshes[-1]
     histories = restatement.run(
         options.folder,
         list(options.millions),
@@ -163,6 +186,7 @@ def _measure_batches(figures: Figures, options: Options, console: Console) -> No
         copies=options.copies,
         again=options.again,
         publications=options.publications,
+        made=made,
         refreshed=refreshed,
     )
     for size, history in zip(figures.sizes, histories, strict=True):

@@ -23,16 +23,26 @@ FIND, COMPUTE, FOLD, OTHER = "find", "compute", "fold", "other"
 @dataclass(frozen=True)
 class Build:
     """One build. seconds: of SQL, as dbt timed its nodes, by what they are for; wall: of the whole
-    process; peak: most memory that it held, in MiB."""
+    process, NaN where that did more; peak: most memory that it held, in MiB."""
 
     seconds: dict[str, float]
     nodes: dict[str, float]
     wall: float
-    peak: int
+    peak: float
 
     @property
     def sql(self) -> float:
         return sum(self.seconds.values())
+
+    @classmethod
+    def of_nodes(
+        cls, nodes: dict[str, float], settings: Settings, *, wall: float, peak: float
+    ) -> "Build":
+        """What took so many seconds of SQL, by model or seed."""
+        seconds = dict.fromkeys((FIND, COMPUTE, FOLD, OTHER), 0.0)
+        for name, taken in nodes.items():
+            seconds[_purpose(name, settings)] += taken
+        return cls(seconds, nodes, wall, peak)
 
 
 def build(warehouse: Path, *, seeds: bool, memory: str = "", models: Sequence[str] = ()) -> Build:
@@ -62,14 +72,10 @@ def build(warehouse: Path, *, seeds: bool, memory: str = "", models: Sequence[st
         raise RuntimeError(
             f"the build of {warehouse} ended with {process.returncode}: see {target}"
         )
-    seconds = dict.fromkeys((FIND, COMPUTE, FOLD, OTHER), 0.0)
-    nodes = {}
-    for _, name, taken in executions(target / "run_results.json"):
-        nodes[name] = taken
-        seconds[_purpose(name, settings)] += taken
     with duckdb.connect(str(warehouse)) as connection:
         remember_build(connection, settings)
-    return Build(seconds, nodes, wall, peak)
+    nodes = {name: taken for _, name, taken in executions(target / "run_results.json")}
+    return Build.of_nodes(nodes, settings, wall=wall, peak=peak)
 
 
 def executions(run_results: Path) -> list[tuple[str, str, float]]:

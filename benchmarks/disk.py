@@ -8,6 +8,8 @@ import duckdb
 
 # Schemas whose tables do not grow with the history.
 _SMALL = ("reference", "restatement", "staging")
+# Tables of the published file that do, besides its marts.
+_LARGE = ("messages", "url_clicks", "minutely", "messages_changes", "url_clicks_changes")
 
 
 def bytes_by_table(path: Path) -> dict[str, int]:
@@ -54,9 +56,9 @@ def _kind(table: str) -> str:
             return f"{grain} marts"
     if schema in ("raw", "facts") and name not in ("messages", "events", "fct_messages"):
         return f"other of {schema}"
-    if schema in _SMALL or name in ("accounts", "snapshots", "earlier_snapshots"):
-        return "all else"
-    return name if schema == "main" else table
+    if schema == "main":
+        return name if name in _LARGE else "all else"
+    return "all else" if schema in _SMALL else table
 
 
 @dataclass(frozen=True)

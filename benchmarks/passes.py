@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 
-from benchmarks.builds import executions
+from benchmarks.builds import Build, executions
 from benchmarks.history import END
+from msgmetrics.settings import Settings
 
 _MESSAGE = {
     "message_id": "m", "account_key": "a", "direction": "OUTBOUND", "channel_code": "SMS",
@@ -24,14 +26,18 @@ _BUILD = "build"
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass, in seconds. steps: by what Dagster calls load, build, gate and publish; models and
-    tests: what their SQL took inside of build. peaks: MiB by process."""
+    """One pass, in seconds. steps: by what Dagster calls load, build, gate and publish; models, by
+    name, with seeds, and tests: what their SQL took inside of build. peaks: MiB by process."""
 
     wall: float
     steps: dict[str, float]
-    models: float
     tests: float
     peaks: dict[str, float]
+    nodes: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def models(self) -> float:
+        return sum(self.nodes.values())
 
     @property
     def sql(self) -> float:
@@ -46,6 +52,11 @@ class Pass:
     def around_steps(self) -> float:
         """What is no step: imports, and Dagster's start, end and notes."""
         return self.wall - sum(self.steps.values())
+
+
+def refresh_of(one: Pass, home: Path) -> Build:
+    """The full refresh that a pass over raw tables made in between, its tests left out."""
+    return Build.of_nodes(one.nodes, Settings(home=home), wall=nan, peak=one.peaks["dbt build"])
 
 
 def whole_pass(home: Path, memory: str = "") -> Pass:
@@ -82,8 +93,8 @@ def _run(home: Path, memory: str, *, built: bool = True) -> Pass:
         raise RuntimeError(f"the pass in {home} failed: {process.stderr.strip()}")
     told = json.loads(process.stdout)
     steps = _named(told, "seconds: ")
-    models, tests = _sql(home / "dbt", time.time() - wall) if built else (0.0, 0.0)
-    return Pass(wall, steps, models, tests, _named(told, "peak MiB: "))
+    nodes, tests = _sql(home / "dbt", time.time() - wall) if built else ({}, 0.0)
+    return Pass(wall, steps, tests, _named(told, "peak MiB: "), nodes)
 
 
 def _without_settings() -> dict[str, str]:
@@ -96,8 +107,8 @@ def _named(told: dict, prefix: str) -> dict[str, float]:
     }
 
 
-def _sql(artefacts: Path, since: float) -> tuple[float, float]:
-    """Seconds of SQL of models with seeds, and of tests, of a build that has just been.
+def _sql(artefacts: Path, since: float) -> tuple[dict[str, float], float]:
+    """Seconds of SQL of each model and seed, and of all tests, of a build that has just been.
 
     Raises RuntimeError where dbt left no results of it: no time at all would look like a fast one.
     """
@@ -106,11 +117,12 @@ def _sql(artefacts: Path, since: float) -> tuple[float, float]:
     ]
     if not written:
         raise RuntimeError(f"dbt left no results in {artefacts}")
-    models = tests = 0.0
+    nodes: dict[str, float] = {}
+    tests = 0.0
     for path in written:
-        for kind, _, seconds in executions(path):
+        for kind, name, seconds in executions(path):
             if kind == "test":
                 tests += seconds
             else:
-                models += seconds
-    return models, tests
+                nodes[name] = nodes.get(name, 0.0) + seconds
+    return nodes, tests

@@ -68,19 +68,24 @@ def run(
     copies: bool,
     again: bool,
     publications: bool,
+    made: Mapping[float, Path] = MappingProxyType({}),
     refreshed: Mapping[float, Build] = MappingProxyType({}),
 ) -> list[History]:
     """Makes the histories, measures, prints; returns what it measured.
 
     copies: a long history is made of the short one. again: the histories of an earlier run are
     measured once more, with what its batches left. publications: batches are judged and published.
-    refreshed: by millions of messages, full refreshes that have just made such a history here.
+    made: by millions of messages, warehouses that hold such a history, where it is not to be made
+    in a folder of its size. refreshed: the full refreshes that have just made them.
     """
     histories = [
-        History(round(size * 1e6), folder / f"{size:g}M" / "warehouse.duckdb") for size in millions
-    ]
+        History(
+            round(size * 1e6), made.get(size, folder / f"{size:g}M" / "warehouse.duckdb"),
+            refresh=refreshed.get(size),
+        )
+        for size in millions
+    ]  # fmt: skip
     for history in histories:
-        history.refresh = refreshed.get(history.messages / 1e6)
         if history.refresh is None:
             _make(history, histories[0], console, memory, copies=copies, again=again)
     if publications:

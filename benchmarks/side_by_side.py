@@ -40,7 +40,8 @@ class Shared:
 
 @dataclass
 class SideBySide:
-    """What was measured at one size. differing: rows that are not ours, by way and table."""
+    """What was measured at one size; NaN stands for what was not. differing: rows that are not
+    ours, by way and table."""
 
     messages: int
     folder: Path
@@ -81,29 +82,31 @@ class SideBySide:
     @property
     def reading(self) -> float:
         """Seconds from files to raw tables, nothing judged."""
-        return median(one.reading.seconds for one in self.shared)
+        return _median([one.reading.seconds for one in self.shared])
 
     @property
     def shared_seconds(self) -> float:
         """Seconds of msgmetrics from files to the shared marts."""
-        return median(one.seconds for one in self.shared)
+        return _median([one.seconds for one in self.shared])
 
     @property
     def shared_peak(self) -> float:
         """MiB that it held for them at most."""
-        return max(one.peak for one in self.shared)
+        return max((one.peak for one in self.shared), default=nan)
 
     def seconds(self, way: str) -> float:
         """Seconds of another way from files to its results; NaN where it failed."""
-        return nan if self.failed(way) else median(taken.seconds for taken in self.others[way])
+        taken = self.others.get(way, [])
+        return nan if self.failed(way) else _median([one.seconds for one in taken])
 
     def peak(self, way: str) -> float:
         """MiB that it held at most; NaN where it failed."""
-        return nan if self.failed(way) else max(taken.peak for taken in self.others[way])
+        taken = self.others.get(way, [])
+        return nan if self.failed(way) else max((one.peak for one in taken), default=nan)
 
     def failed(self, way: str) -> str | None:
         """Why a way failed in one of its turns; None where it did not."""
-        return next((taken.failure for taken in self.others[way] if taken.failure), None)
+        return next((taken.failure for taken in self.others.get(way, []) if taken.failure), None)
 
     def failures(self) -> list[str]:
         """A sentence for each way that has no figure, or other rows than the warehouse."""
@@ -125,8 +128,17 @@ def prepare(size: SideBySide, console: Console, *, again: bool) -> None:
     console.print(f"{size.name}: records and their files are written")
 
 
+def measure_alone(size: SideBySide, refreshed: Build | None) -> None:
+    """Fills in the figures of the scan and of our refresh.
+
+    refreshed: one that has just been made of these records, for which none is made here.
+    """
+    size.scans += [_other(size, "scan") for _ in range(3)]
+    size.refreshes.append(refreshed or _refresh(size))
+
+
 def measure(size: SideBySide, repetitions: int, console: Console) -> None:
-    """Fills in the figures."""
+    """Fills in the figures of all ways."""
     for number in range(repetitions):
         _take_turns(size)
         console.print(f"{size.name}: turn {number + 1} of {repetitions} is over")
@@ -174,3 +186,7 @@ def _compare(size: SideBySide) -> None:
                 results = size.folder / "results" / way
                 size.differing[way] = differing_rows(connection, results, compared_tables(way))
     shutil.rmtree(size.folder / "results")
+
+
+def _median(seconds: list[float]) -> float:
+    return median(seconds) if seconds else nan

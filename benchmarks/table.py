@@ -162,7 +162,7 @@ def _libraries(ways: Sequence[SideBySide | None]) -> list[Line]:
         group.add(f"{way}, peak memory, MiB", lambda of, way=way: of.peak(way), _WHOLE)
     group.add(
         "rows that differ from the warehouse's, of all ways",
-        lambda of: sum(sum(tables.values()) for tables in of.differing.values()),
+        lambda of: sum(map(sum, (t.values() for t in of.differing.values()))) if of.others else nan,
         _WHOLE,
     )
     return group.lines

@@ -54,7 +54,9 @@ def figures(tmp_path: Path) -> Figures:
 
 def _pass(wall: float) -> Pass:
     steps = {"load": 1.0, "build": 30.0, "gate": 4.0, "publish": 5.0}
-    return Pass(wall, steps, models=10.0, tests=8.0, peaks={"dbt build": 900})
+    return Pass(
+        wall, steps, 8.0, {"dbt build": 900}, {"fct_messages": 7.0, "daily_by_channel": 3.0}
+    )
 
 
 def _value(figures: Figures, group: str, what: str) -> float:
