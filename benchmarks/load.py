@@ -4,9 +4,9 @@
     python -m benchmarks.load --home load --messages 10000000 --soak 100000
 
 Questions of single accounts over the last days of a warehouse are asked by 1, 8 and 64 clients,
-over HTTP by locust and in this process by as many threads. Printed are medians, 99th percentiles,
-throughput and their ratios, with the bars that they are held to; with --strict a bar that is missed
-is exit code 1. With --messages the warehouse is made first, if there is none. With --soak so many
+over HTTP by locust and in this process by as many threads, in turns, for a machine is not as fast
+in one minute as in the next. Printed are medians, 99th percentiles, throughput and their ratios,
+with the bars that they are held to; with --strict a bar that is missed is exit code 1. With --messages the warehouse is made first, if there is none. With --soak so many
 requests follow, each over a period of its own, and memory must stay as it is. With --during-run
 passes of the pipeline run all the while, each with messages that have just landed. The server is
 started for it on a loopback address, with keys that are revoked at the end.
@@ -52,6 +52,21 @@ LANDED_AT_ONCE = 10_000
 MIB = 2**20
 
 Statement = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a way: milliseconds of each request, and seconds in all.
+
+    cpu_seconds: processor time of the server's processes, or of this one; generator_seconds: that
+    of the load generator.
+    """
+
+    milliseconds: list[float]
+    failures: int
+    seconds: float
+    cpu_seconds: float
+    generator_seconds: float = 0
 
 
 @dataclass(frozen=True)
@@ -162,13 +177,16 @@ def main() -> int:
             stack.enter_context(_passes(settings))
         rounds = []
         for clients in (int(text) for text in options.clients.split(",")):
-            inside = _in_process(snapshot, statements, clients, options.seconds)
-            outside = _over_http(asked, url, server, clients, options.seconds)
-            rounds.append(Round(clients, inside, outside))
+            inside, outside = [], []
+            for _ in range(options.turns):
+                seconds = options.seconds / options.turns
+                inside.append(_in_process(snapshot, statements, clients, seconds))
+                outside.append(_over_http(asked, url, server, clients, seconds))
+            rounds.append(Round(clients, _figures(inside), _figures(outside)))
         soak, memory = None, Memory([_memory(server)])
         if options.soak:
             with memory.sampled(server):
-                soak = _over_http(asked, url, server, 8, 24 * 3600, options.soak)
+                soak = _figures([_over_http(asked, url, server, 8, 24 * 3600, options.soak)])
     missed = [bar for one in rounds for bar in one.missed()] + memory.missed()
     if soak and soak.failures:
         missed.append(f"soak: {soak.failures} errors")
@@ -181,7 +199,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--home", type=Path, default=Path("var"), help="MSGMETRICS_HOME")
     parser.add_argument("--messages", type=int, default=0, help="of the warehouse to be made")
     parser.add_argument("--clients", default="1,8,64", help="numbers of clients")
-    parser.add_argument("--seconds", type=float, default=15, help="for each number and way")
+    parser.add_argument("--seconds", type=float, default=20, help="for each number and way")
+    parser.add_argument("--turns", type=int, default=5, help="of both ways, for each number")
     parser.add_argument("--days", type=int, default=90, help="length of the periods asked")
     parser.add_argument("--workers", type=int, help="processes of the server, if not its default")
     parser.add_argument("--soak", type=int, default=0, help="requests of a last round, for memory")
@@ -237,7 +256,7 @@ def _statement(snapshot: Snapshot, account: str, body: dict[str, Any]) -> Statem
 
 def _in_process(
     snapshot: Snapshot, statements: list[Statement], threads: int, seconds: float
-) -> Figures:
+) -> Turn:
     """So many threads with a cursor each, one question after the other."""
     times: list[float] = []
     end, used = time.monotonic() + seconds, time.process_time()
@@ -256,7 +275,7 @@ def _in_process(
         worker.start()
     for worker in workers:
         worker.join()
-    return _figures(times, 0, seconds, time.process_time() - used)
+    return Turn(times, 0, seconds, time.process_time() - used)
 
 
 def _over_http(
@@ -266,7 +285,7 @@ def _over_http(
     clients: int,
     seconds: float,
     most_requests: int = 0,
-) -> Figures:
+) -> Turn:
     """So many of locust's users."""
     used = _processor_seconds(server)
     with tempfile.TemporaryDirectory() as folder:
@@ -288,7 +307,7 @@ def _over_http(
             capture_output=True,
         )  # fmt: skip
         told = json.loads(times.read_text("utf-8"))
-    return _figures(
+    return Turn(
         told["milliseconds"],
         told["failures"],
         told["seconds"],
@@ -297,22 +316,18 @@ def _over_http(
     )
 
 
-def _figures(
-    milliseconds: list[float],
-    failures: int,
-    seconds: float,
-    cpu_seconds: float,
-    generator_seconds: float = 0,
-) -> Figures:
+def _figures(turns: list[Turn]) -> Figures:
+    """What all turns of a way achieved together."""
+    milliseconds = [one for turn in turns for one in turn.milliseconds]
     count, percentiles = len(milliseconds), statistics.quantiles(milliseconds, n=100)
     return Figures(
         count,
-        failures,
+        sum(turn.failures for turn in turns),
         percentiles[49],
         percentiles[98],
-        round(count / seconds, 1),
-        cpu_seconds * 1000 / count,
-        generator_seconds * 1000 / count,
+        round(count / sum(turn.seconds for turn in turns), 1),
+        sum(turn.cpu_seconds for turn in turns) * 1000 / count,
+        sum(turn.generator_seconds for turn in turns) * 1000 / count,
     )
 
 

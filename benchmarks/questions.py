@@ -15,7 +15,7 @@ def ask_questions(home: Path, seconds: int) -> dict:
     process = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks.load", "--json", "--home", str(home)),
-            *("--clients", _CLIENTS, "--seconds", str(seconds)),
+            *("--clients", _CLIENTS, "--seconds", str(seconds), "--turns", "2"),
         ],
         cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,
