@@ -6,10 +6,11 @@
 Questions of single accounts over the last days of a warehouse are asked by 1, 8 and 64 clients,
 over HTTP by locust and in this process by as many threads, in turns, for a machine is not as fast
 in one minute as in the next. Printed are medians, 99th percentiles, throughput and their ratios,
-with the bars that they are held to; with --strict a bar that is missed is exit code 1. With --messages the warehouse is made first, if there is none. With --soak so many
-requests follow, each over a period of its own, and memory must stay as it is. With --during-run
-passes of the pipeline run all the while, each with messages that have just landed. The server is
-started for it on a loopback address, with keys that are revoked at the end.
+with the bars that they are held to; with --strict a bar that is missed is exit code 1. With
+--messages the warehouse is made first, if there is none. With --soak so many requests follow, each
+over a period of its own, and memory must stay as it is. With --during-run passes of the pipeline
+run all the while, each with messages that have just landed. The server is started for it on a
+loopback address, with keys that are revoked at the end.
 """
 
 import argparse
