@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.builds import COMPUTE, FIND, FOLD, OTHER, Build, build
+from benchmarks.comparisons.differences import unlike_rows
 from benchmarks.history import lengthen_history, write_batch, write_history
 from benchmarks.publications import Publication, publish_batch
 
@@ -279,27 +280,35 @@ def _differences(history: History, memory: str) -> list[str]:
             connection.execute(f"create table refreshed.raw.{table} as from raw.{table}")
         connection.execute("detach refreshed")
     build(refreshed.path, seeds=True, memory=memory)
-    held, made = _digests(history), _digests(refreshed)
-    unlike = sorted(name for name in held.keys() | made.keys() if held.get(name) != made.get(name))
+    # Views name their tables by the file's name, so rows of the one are copied for the other.
+    copies = refreshed.path.with_name("rows.duckdb")
+    copies.unlink(missing_ok=True)
+    with refreshed.open() as connection:
+        tables = _compared(connection)
+        connection.execute(f"attach '{copies}' as copies")
+        for number, (name, _) in enumerate(tables):
+            connection.execute(f"create table copies.copy_{number} as from {name}")
+    with history.open() as connection:
+        connection.execute(f"attach '{copies}' as copies (read_only)")
+        unlike = {name for name, _ in {*_compared(connection)} ^ {*tables}}
+        for number, (name, columns) in enumerate(tables):
+            copy = f"copies.copy_{number}"
+            if name not in unlike and unlike_rows(connection, name, copy, columns, columns):
+                unlike.add(name)
+    copies.unlink()
     return [
-        f"incremental against full refresh at {history.name}, {len(made)} tables: "
-        f"{', '.join(unlike) or 'none'} differ{'' if unlike else 's'}"
+        f"incremental against full refresh at {history.name}, every row of {len(tables)} tables: "
+        f"{', '.join(sorted(unlike)) or 'none'} differ{'' if unlike else 's'}"
     ]
 
 
-def _digests(history: History) -> dict[str, tuple]:
-    """Of each mart and fact table: the same for the same rows in whatever order, hardly ever else.
-
-    Each file is opened for itself, because its views name their tables by the file's name.
-    """
-    with history.open() as connection:
-        tables = connection.execute(
-            "select table_schema || '.' || table_name from information_schema.tables "
-            "where table_catalog = current_database() and table_schema = 'marts'"
-        ).fetchall()
-        return {
-            name: connection.execute(
-                f"select count(*), sum(hash(one)::hugeint), bit_xor(hash(one)) from {name} as one"
-            ).fetchone()
-            for (name,) in [*tables, ("facts.fct_messages",), ("facts.fct_url_clicks",)]
-        }
+def _compared(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, tuple[str, ...]]]:
+    """Marts and facts, each with its columns."""
+    names = connection.execute(
+        "select table_schema || '.' || table_name from information_schema.tables "
+        "where table_catalog = current_database() and table_schema = 'marts' order by all"
+    ).fetchall()
+    return [
+        (name, tuple(column for column, *_ in connection.execute(f"describe {name}").fetchall()))
+        for (name,) in [*names, ("facts.fct_messages",), ("facts.fct_url_clicks",)]
+    ]

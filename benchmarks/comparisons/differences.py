@@ -1,5 +1,6 @@
-"""Whether another way came to the same rows as the warehouse, to the last digit."""
+"""Whether two ways came to the same rows, to the last digit."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
@@ -24,24 +25,34 @@ def differing_rows(
 
 
 def _differing(connection: duckdb.DuckDBPyConnection, table: str, theirs: str) -> int:
-    """How often rows stand on one side that do not stand on the other.
+    columns, keys = _compared(connection, table), _keys(table)
+    return unlike_rows(connection, f"marts.{table}", f"({theirs})", columns, keys)
+
+
+def unlike_rows(
+    connection: duckdb.DuckDBPyConnection,
+    ours: str,
+    theirs: str,
+    compared: Iterable[str],
+    keys: Iterable[str],
+) -> int:
+    """How often rows stand on one side that do not stand on the other; both are SQL to read from.
 
     It is what EXCEPT ALL both ways would count, in one grouping, which sorts nothing; and in parts,
-    so that millions of wide rows need not be held at once.
+    by some of the columns, so that millions of wide rows need not be held at once.
     """
-    columns = ", ".join(_compared(connection, table))
-    keys = ", ".join(_keys(table))
-    (rows,) = connection.execute(f"select count(*) from marts.{table}").fetchone()
+    columns, keys = ", ".join(compared), ", ".join(keys)
+    (rows,) = connection.execute(f"select count(*) from {ours}").fetchone()
     parts = 1 + rows // ROWS_OF_A_PART
     differing = 0
     for part in range(parts):
         (found,) = connection.execute(f"""
             select coalesce(sum(abs(surplus)), 0) from (
                 select sum(side) as surplus from (
-                    select 1 as side, {columns} from marts.{table}
+                    select 1 as side, {columns} from {ours}
                     where hash({keys}) % {parts} = {part}
                     union all
-                    select -1 as side, {columns} from ({theirs})
+                    select -1 as side, {columns} from {theirs}
                     where hash({keys}) % {parts} = {part}
                 ) group by {columns}
             )
