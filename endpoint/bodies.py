@@ -48,6 +48,8 @@ def read_json(body: bytes | UnusableBodyError) -> Any:
     """
     if isinstance(body, UnusableBodyError):
         raise body
+    if not body:
+        raise UnusableBodyError("must not be empty")
     try:
         return json.loads(
             body.decode("utf-8"), object_pairs_hook=_members, parse_constant=_refuse_constant

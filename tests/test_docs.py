@@ -9,7 +9,12 @@ from tempfile import TemporaryDirectory
 
 import typer.main
 
+from endpoint import errors
 from endpoint.app import create_app
+from endpoint.fixed_buckets import ROUTES
+from endpoint.planning.answer import TooManyRowsError
+from endpoint.planning.question import ExtendedQuestionBody, QuestionBody
+from endpoint.time_limits import TookTooLongError
 from msgmetrics.catalogue import catalogue
 from msgmetrics.cli import app
 from msgmetrics.settings import Settings
@@ -110,6 +115,56 @@ def routes_table() -> str:
     return _table(["route", "answers", "scope"], sorted(rows, key=lambda row: (not row[2], row)))
 
 
+def series_table() -> str:
+    """Every route of the first family with what it counts and what it groups by."""
+    rows = [
+        [
+            f"`GET {route.path}`",
+            ", ".join(f"`{metric}`" for metric in route.measures),
+            ", ".join(f"`{grouping}`" for grouping in route.groupings),
+        ]
+        for route in ROUTES
+    ]
+    return _table(["route", "`metric`", "`group_by`"], rows)
+
+
+def members_table() -> str:
+    """What a question may have at the query route alone."""
+    further = ExtendedQuestionBody.model_fields.keys() - QuestionBody.model_fields.keys()
+    rows = [
+        [f"`{field.alias}`", field.description or ""]
+        for name, field in ExtendedQuestionBody.model_fields.items()
+        if name in further
+    ]
+    return _table(["member", "is"], rows)
+
+
+def errors_table() -> str:
+    """Every error that has a code of its own, but for what is wrong with the service itself."""
+    known = [
+        errors.invalid_input([]),
+        errors.unauthorized("Bearer"),
+        errors.forbidden(),
+        errors.no_such_request(),
+        errors.method_not_allowed(None),
+        errors.granularity_not_available("day"),
+        errors.window_too_large(2, 1),
+        errors.too_many_rows(TooManyRowsError(2, 1)),
+        errors.rate_limited(1),
+        errors.not_ready(),
+        errors.took_too_long(TookTooLongError(1)),
+    ]
+    rows = [
+        [
+            str(error.status),
+            f"`{error.code}`",
+            ", ".join(f"`{name}`" for name in error.details or ()),
+        ]
+        for error in known
+    ]
+    return _table(["status", "code", "details"], rows)
+
+
 def fields_table(name: str) -> str:
     """Every field of a stream, what it takes and for which events it counts."""
     kinds = {
@@ -158,6 +213,9 @@ TABLES = {
     "commands": commands_table,
     "settings": settings_table,
     "routes": routes_table,
+    "series": series_table,
+    "members": members_table,
+    "errors": errors_table,
     "webhooks": webhooks_table,
     "checks": checks_table,
 }
