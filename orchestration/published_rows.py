@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from msgmetrics.published_tables import (
     tables_as_of,
 )
 from msgmetrics.settings import Settings
+from orchestration.warehouse import side_by_side
 
 # Reading order: an account's rows stand together, in time.
 _ORDER = ("account_key", "period_start", "sent_at")
@@ -37,8 +39,9 @@ _VECTOR = 2048
 # A mart of which more than this share is new is written whole: no slower, and in reading order.
 _SHARE_WRITTEN_WHOLE = 0.5
 
-# Is shown a mart and SQL of rows of it: keys and measures at least.
-Seen = Callable[[Mart, str], None]
+# Is shown a mart and SQL of rows of it, for that connection: keys and measures at least. Several
+# threads may call it at once.
+Seen = Callable[[duckdb.DuckDBPyConnection, Mart, str], None]
 
 
 @dataclass(frozen=True)
@@ -414,7 +417,7 @@ def bring_forward(
     last: dict[str, Any],
     current: str,
     progress: Callable[[int, int], None],
-    seen: Seen = lambda mart, rows: None,
+    seen: Seen = lambda connection, mart, rows: None,
 ) -> None:
     """Brings the attached database `published` from this batch to what the warehouse holds.
 
@@ -426,16 +429,19 @@ def bring_forward(
         days = _backfilled_days(connection, batch_id)
         marks = _marks(connection)
         sizes = _sizes_of_published(connection)
-        for done, mart in enumerate(known.values()):
-            progress(done, len(known))
+
+        def bring_forward_mart(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> None:
             _, rebuilt, _ = marks[mart.name]
             if rebuilt > batch_id or not _bring_mart_forward(
-                connection, mart, batch_id, days, sizes[mart.name], seen
+                cursor, mart, batch_id, days, sizes[mart.name], seen
             ):
-                _fill_mart(connection, mart)
-                seen(mart, f"published.{mart.name}")
-        for table in _FACTS:
-            _bring_rows_forward(connection, table, batch_id)
+                _fill_mart(cursor, mart)
+                seen(cursor, mart, f"published.{mart.name}")
+
+        by_size = sorted(known.values(), key=lambda mart: -sizes[mart.name])
+        works = [partial(_bring_rows_forward, table=table, batch_id=batch_id) for table in _FACTS]
+        works += [partial(bring_forward_mart, mart=mart) for mart in by_size]
+        side_by_side(connection, works, lambda done: progress(done, len(works)))
     earlier = _earlier(connection, settings, snapshot, last, current)
     _add_changes(connection, batch_id, earlier)
     connection.execute("truncate published.accounts")
@@ -443,7 +449,6 @@ def bring_forward(
         "insert into published.accounts by name select * from marts.accounts order by account_key"
     )
     _write_snapshots(connection, snapshot, earlier)
-    progress(len(known), len(known))
 
 
 def _backfilled_days(connection: duckdb.DuckDBPyConnection, batch_id: int) -> str:
@@ -480,12 +485,10 @@ def _bring_mart_forward(
     there are."""
     key_columns, measures = ", ".join(mart.key_columns), ", ".join(mart.measures)
     columns = ", ".join(mart.stored)
-    connection.execute(
-        f"create or replace temp table publishing_delta as "
-        f"select {key_columns}, {mart.sums()} from parts.{mart.name} "
-        f"where batch_id > {batch_id} {f'and not ({days})' if days else ''} group by all"
+    parts = (
+        f"from parts.{mart.name} where batch_id > {batch_id} {f'and not ({days})' if days else ''}"
     )
-    (changed,) = connection.execute("select count(*) from publishing_delta").fetchone()
+    (changed,) = connection.execute(f"select count(*) {parts}").fetchone()
     if changed > held * _SHARE_WRITTEN_WHOLE:
         return False
     if days:
@@ -494,35 +497,32 @@ def _bring_mart_forward(
             f"insert into published.{mart.name} ({columns}) select {columns} "
             f"from marts.{mart.name} where {days} order by account_key, period_start"
         )
-        seen(mart, f"(select * from published.{mart.name} where {days})")
+        seen(connection, mart, f"(select * from published.{mart.name} where {days})")
     if not changed:
         return True
     # By keys alone first: the measures are read of the rows that were found, not of all.
     connection.execute(
         "create or replace temp table publishing_held as select held.rowid as row_id "
-        f"from published.{mart.name} as held semi join publishing_delta as delta "
-        f"on {mart.same_key('held', 'delta')}"
+        f"from published.{mart.name} as held semi join (select {key_columns} {parts}) as new_parts "
+        f"on {mart.same_key('held', 'new_parts')}"
     )
     with found_by_position(connection, "publishing_held", f"published.{mart.name}"):
         connection.execute(
-            f"create or replace temp table publishing_rows as select {key_columns}, {measures} "
-            f"from published.{mart.name} where rowid in (select row_id from publishing_held)"
+            f"""
+            create or replace temp table publishing_new as
+            select {key_columns}, {mart.sums()}
+            from (
+                select {key_columns}, {measures} from published.{mart.name}
+                where rowid in (select row_id from publishing_held)
+                union all
+                select {key_columns}, {measures} {parts}
+            ) as held_and_new
+            group by all
+            having {mart.has_messages}
+            """
         )
     _delete(connection, mart.name)
-    connection.execute(
-        f"""
-        create or replace temp table publishing_new as
-        select {key_columns}, {mart.sums()}
-        from (
-            select {key_columns}, {measures} from publishing_rows
-            union all
-            select {key_columns}, {measures} from publishing_delta
-        ) as held_and_delta
-        group by all
-        having {mart.has_messages}
-        """
-    )
-    seen(mart, "publishing_new")
+    seen(connection, mart, "publishing_new")
     new_rows = mart.named("select * from publishing_new", "reference")
     connection.execute(
         f"insert into published.{mart.name} ({columns}) "

@@ -30,11 +30,13 @@ from orchestration import published_rows
 from orchestration.loading.system import is_without_room, no_room
 from orchestration.progress import remark
 from orchestration.published_rows import Snapshot
-from orchestration.warehouse import transaction
 
 Progress = Callable[[int, int], None]
 # The name under which the file that readers are shown is attached meanwhile.
 CURRENT = "current_file"
+# How a file is attached that is being written. Rows are held in smaller groups than DuckDB's own:
+# those that come last in each table are written anew with all of their group.
+_WRITTEN = "(recovery_mode no_wal_writes, row_group_size 30720)"
 # How the name of a file ends that the gate has had brought forward, and that nobody is shown yet.
 _PREPARED = ".prepared"
 # A way to a file that can be brought forward; what it says of itself, None where there is none.
@@ -193,7 +195,7 @@ def _forward(
     current: tuple[Path, dict[str, Any]],
     ways: tuple[Take, ...],
     progress: Progress,
-    seen: published_rows.Seen = lambda mart, rows: None,
+    seen: published_rows.Seen = lambda connection, mart, rows: None,
 ) -> bool:
     """Brings a file forward under the new name; whether there was one that could be.
 
@@ -301,18 +303,22 @@ def _anew(
 def _attached(
     connection: duckdb.DuckDBPyConnection, building: Path, current: Path | None = None
 ) -> Iterator[None]:
-    """The file as database `published`, the current one beside it; one transaction.
+    """The file as database `published`, the current one beside it.
 
-    At the end all of it is in the file itself, nothing in a log beside it.
+    Nobody is shown it before all of it is written, so it is no matter how many transactions that
+    takes. At the end all of it is in the file itself, nothing in a log beside it.
     """
     with ExitStack() as stack:
-        _attach(stack, connection, building, "published")
+        _attach(stack, connection, building, "published", _WRITTEN)
+        # What is committed meanwhile is written once, at the end; whatever a kill leaves of the
+        # file is thrown away, so a log beside it would serve nobody.
+        connection.execute("set checkpoint_threshold = '1TB'")
+        stack.callback(connection.execute, "reset checkpoint_threshold")
         if current is not None:
             _attach(stack, connection, current, CURRENT, "(read_only)")
         connection.execute("set preserve_insertion_order = true")
         stack.callback(connection.execute, "set preserve_insertion_order = false")
-        with transaction(connection):
-            yield
+        yield
         connection.execute("checkpoint published")
 
 

@@ -5,9 +5,11 @@ Only the loader's own tables are made here (schema `raw`); dbt makes all the oth
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 
 import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -256,6 +258,43 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
             connection.execute("rollback")
         raise
     connection.execute("commit")
+
+
+# What is done with a cursor of one's own, in a transaction of its own.
+Work = Callable[[duckdb.DuckDBPyConnection], None]
+
+
+def side_by_side(
+    connection: duckdb.DuckDBPyConnection,
+    works: Iterable[Work],
+    done: Callable[[int], None] = lambda finished: None,
+) -> None:
+    """Does all of these, as many at once as DuckDB has threads, in about that order.
+
+    It shares a large table out among its threads, but what a batch changes of a mart is too little
+    for that. done: is told how many are finished. What one of them raises is raised, and those that
+    were not begun never are.
+    """
+    (threads,) = connection.execute("select current_setting('threads')").fetchone()
+    cursors: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
+    with ExitStack() as stack:
+        for _ in range(threads):
+            cursors.put(stack.enter_context(closing(connection.cursor())))
+
+        def do(work: Work) -> None:
+            cursor = cursors.get()
+            try:
+                with transaction(cursor):
+                    work(cursor)
+            finally:
+                cursors.put(cursor)
+
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        stack.callback(pool.shutdown, cancel_futures=True)
+        finishing = as_completed([pool.submit(do, work) for work in works])
+        for number, finished in enumerate(finishing, start=1):
+            finished.result()
+            done(number)
 
 
 class _HeldError(UserError):

@@ -11,11 +11,13 @@ is the tests' matter.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,16 +34,30 @@ def kill_self() -> None:
 
 
 class Connection:
-    """A connection that counts its statements, and ends this process before its n-th."""
+    """A connection that counts its statements and those of its cursors, and ends this process
+    before the n-th."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, number: int | None) -> None:
-        self._connection, self._number, self.statements = connection, number, 0
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        number: int | None,
+        counter: Iterator[int] | None = None,
+    ) -> None:
+        self._connection, self._number = connection, number
+        # Cursors are used by threads, and to take the next of these is one step.
+        self._counter = counter or itertools.count(1)
+
+    @property
+    def statements(self) -> int:
+        return next(self._counter) - 1
 
     def execute(self, *arguments: object) -> duckdb.DuckDBPyConnection:
-        self.statements += 1
-        if self.statements == self._number:
+        if next(self._counter) == self._number:
             kill_self()
         return self._connection.execute(*arguments)
+
+    def cursor(self) -> "Connection":
+        return Connection(self._connection.cursor(), self._number, self._counter)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._connection, name)
@@ -77,7 +93,7 @@ def publish(home: Path, point: str) -> int | None:
             int(which) if step == "execute" else None,
         )
         if is_prepared:
-            publishing.prepare(connection, Settings(home=home), seen=lambda mart, rows: None)
+            publishing.prepare(connection, Settings(home=home), seen=lambda *_: None)
         if step == "prepared":
             kill_self()
         publishing.publish(

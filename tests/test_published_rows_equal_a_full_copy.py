@@ -134,11 +134,11 @@ def _look(
     shown: dict[str, set] = {name: set() for name in marts()}
     really_look = Seen.look
 
-    def remember(seen: Seen, mart: Mart, rows: str) -> None:
+    def remember(seen: Seen, cursor: duckdb.DuckDBPyConnection, mart: Mart, rows: str) -> None:
         columns = ", ".join((*mart.key_columns, *mart.measures))
         query = f"select {columns} from {rows} as seen_rows"
-        shown[mart.name] |= set(connection.execute(query).fetchall())
-        really_look(seen, mart, rows)
+        shown[mart.name] |= set(cursor.execute(query).fetchall())
+        really_look(seen, cursor, mart, rows)
 
     with patch.context() as patched:
         patched.setattr(Seen, "look", remember)

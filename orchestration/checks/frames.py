@@ -50,18 +50,18 @@ class Seen:
     hours ahead of now.
 
     It is shown the rows while they are at hand, as they are written or all that there are, and
-    keeps none but those that tell what is wrong.
+    keeps none but those that tell what is wrong. Of several marts several threads may show it rows
+    at once.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
-        self._connection = connection
         self._now = now.replace(tzinfo=None)
         self._present = _columns_of_marts(connection)
         self.bounds: dict[tuple[str, str], Bounds] = {}
         self.impossible: list[dict[str, Any]] = []
         self.ahead: list[dict[str, Any]] = []
 
-    def look(self, mart: Mart, rows: str) -> None:
+    def look(self, connection: duckdb.DuckDBPyConnection, mart: Mart, rows: str) -> None:
         """Looks at rows of a mart, and so at those of the marts that are views of it.
 
         rows: SQL of a relation with the keys and measures of the mart.
@@ -69,13 +69,15 @@ class Seen:
         keys = ", ".join((*mart.key_columns, *mart.measures))
         metrics = "".join(f", {mart.value(metric)} as {metric.column}" for metric in mart.metrics)
         for name in (mart.name, *_views_of(mart)):
-            self.look_at_values(name, f"(select {keys}{metrics} from {rows} as seen_rows)")
+            values = f"(select {keys}{metrics} from {rows} as seen_rows)"
+            self.look_at_values(connection, name, values)
 
-    def look_at_values(self, name: str, rows: str) -> None:
+    def look_at_values(self, connection: duckdb.DuckDBPyConnection, name: str, rows: str) -> None:
         """Looks at rows of a mart that have their metrics already."""
         found = [m for m in _metrics_of(name) if m.column in self._present.get(name, set())]
         impossible = []
-        for metric, (lowest, highest, not_finite) in self._measured(rows, found).items():
+        measured = _measured(connection, rows, found)
+        for metric, (lowest, highest, not_finite) in measured.items():
             before = self.bounds.get((name, metric.name), (None, None, 0))
             self.bounds[name, metric.name] = (
                 min((b for b in (lowest, before[0]) if b is not None), default=None),
@@ -86,35 +88,41 @@ class Seen:
             if not_finite or is_above or (lowest is not None and lowest < 0):
                 impossible.append(metric)
         for metric in impossible:
-            self.impossible += self._impossible(name, metric, rows)
+            self.impossible += _impossible(connection, name, metric, rows)
         if name == "hourly_by_channel":
             self.ahead += _rows(
-                self._connection,
+                connection,
                 "select distinct period_start::varchar as period_start, channel_code, "
                 f"epoch(period_start - $now) / 3600 as hours_ahead from {rows} as looked_at "
                 "where period_start > $now order by all",
                 {"now": self._now},
             )
 
-    def _measured(self, rows: str, metrics: list[Metric]) -> dict[Metric, Bounds]:
-        if not metrics:
-            return {}
-        # NaN is greater than any number to DuckDB, so bounds that are finite leave room for none.
-        values = ", ".join(f"min({m.column})::double, max({m.column})::double" for m in metrics)
-        row = self._connection.execute(f"select {values} from {rows} as looked_at").fetchone()
-        assert row is not None
-        return {m: _bounds(*row[2 * i : 2 * i + 2]) for i, m in enumerate(metrics)}
 
-    def _impossible(self, name: str, metric: Metric, rows: str) -> list[dict[str, Any]]:
-        """Rows in which a metric is what it cannot be: keys, metric and value."""
-        most = "1" if metric.bounded else "'infinity'::double"
-        found = _rows(
-            self._connection,
-            f"select {_keys(name)}, {metric.column}::varchar as value from {rows} as looked_at "
-            f"where {metric.column} < 0 or {metric.column} > {most} "
-            f"or not isfinite({metric.column}::double) limit {_SHOWN}",
-        )
-        return [{"mart": name, "metric": metric.name, **row} for row in found]
+def _measured(
+    connection: duckdb.DuckDBPyConnection, rows: str, metrics: list[Metric]
+) -> dict[Metric, Bounds]:
+    if not metrics:
+        return {}
+    # NaN is greater than any number to DuckDB, so bounds that are finite leave room for none.
+    values = ", ".join(f"min({m.column})::double, max({m.column})::double" for m in metrics)
+    row = connection.execute(f"select {values} from {rows} as looked_at").fetchone()
+    assert row is not None
+    return {m: _bounds(*row[2 * i : 2 * i + 2]) for i, m in enumerate(metrics)}
+
+
+def _impossible(
+    connection: duckdb.DuckDBPyConnection, name: str, metric: Metric, rows: str
+) -> list[dict[str, Any]]:
+    """Rows in which a metric is what it cannot be: keys, metric and value."""
+    most = "1" if metric.bounded else "'infinity'::double"
+    found = _rows(
+        connection,
+        f"select {_keys(name)}, {metric.column}::varchar as value from {rows} as looked_at "
+        f"where {metric.column} < 0 or {metric.column} > {most} "
+        f"or not isfinite({metric.column}::double) limit {_SHOWN}",
+    )
+    return [{"mart": name, "metric": metric.name, **row} for row in found]
 
 
 def every_row(connection: duckdb.DuckDBPyConnection, now: datetime) -> Seen:
@@ -123,10 +131,10 @@ def every_row(connection: duckdb.DuckDBPyConnection, now: datetime) -> Seen:
     for mart in marts().values():
         if are_parts_rows(connection, mart):
             parts = f"(select * from parts.{mart.name} where {mart.is_row})"
-            seen.look(mart, parts)
+            seen.look(connection, mart, parts)
         else:
             for name in (mart.name, *_views_of(mart)):
-                seen.look_at_values(name, f"marts.{name}")
+                seen.look_at_values(connection, name, f"marts.{name}")
     return seen
 
 

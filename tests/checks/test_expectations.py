@@ -113,7 +113,9 @@ def test_a_value_that_cannot_be_is_told_of_the_rows_that_are_written(
     mart = marts()["daily_by_channel"]
     seen = Seen(warehouse, NOW)
     for row in ("*", "* replace (-1 as messages_in)", "* replace (messages_out + 5 as delivered)"):
-        seen.look(mart, f"(select {row} from marts.daily_by_channel where messages_out > 0)")
+        seen.look(
+            warehouse, mart, f"(select {row} from marts.daily_by_channel where messages_out > 0)"
+        )
     look = gate.Look(warehouse, Settings(), EVERYTHING, NOW, NOW, seen)
     verdict = {check.name: found for check, found in gate.evaluate(look)}[gate.GATE]
     assert set(verdict.broken_rules) == {
@@ -131,7 +133,7 @@ def test_an_hour_ahead_is_told_of_the_rows_that_are_written(
 ) -> None:
     early = datetime(2026, 5, 4, 22, 30, tzinfo=UTC)
     seen = Seen(warehouse, early)
-    seen.look(marts()["hourly_by_channel"], "marts.hourly_by_channel")
+    seen.look(warehouse, marts()["hourly_by_channel"], "marts.hourly_by_channel")
     look = gate.Look(warehouse, Settings(), EVERYTHING, early, NOW, seen)
     verdicts = {check.name: found for check, found in gate.evaluate(look)}
     assert verdicts["hours_are_not_ahead"] == judged(warehouse, now=early)["hours_are_not_ahead"]
