@@ -21,8 +21,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from endpoint import documentation, metrics_catalog, service_metrics
 from endpoint.aggregate_queries import QUERY_PATH as QUERY_AGGREGATE_PATH
@@ -71,6 +72,21 @@ class _PlainRoute(APIRoute):
         self.app = app
 
 
+class _Service(FastAPI):
+    """The app with no more around its routes than they need."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What is added to the app, the handlers of errors, the routes.
+
+        What nobody handles is RequestLog's affair. And what FastAPI has besides, for values that it
+        resolves and for telemetry, no route here has a use for; each layer costs every request.
+        """
+        app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        for layer in reversed(self.user_middleware):
+            app = layer.cls(app, *layer.args, **layer.kwargs)
+        return app
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service over one installation; the environment says which if `settings` does not."""
     settings = settings or environment.settings()
@@ -97,9 +113,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # What is left of questions after the time that requests are given to end.
         snapshots.stop_questions()
         await run_in_threadpool(queries.worker.close)
+        await run_in_threadpool(turns.close)
         snapshots.close()
 
-    app = FastAPI(
+    app = _Service(
         title="msgmetrics",
         summary="Messaging metrics, read from the published snapshot.",
         version=version("msgmetrics"),
@@ -167,7 +184,7 @@ def _fixed_buckets_endpoint(
     route: Route, gate: Gate, turns: Turns, fixed_buckets: FixedBuckets
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        key = await run_in_threadpool(gate.admit, request, scope="metrics:read")
+        key = await gate.admitted(request, scope="metrics:read")
         await turns.take(request, key.account_key)
         return await turns.run(fixed_buckets.answer, route, request, key)
 
@@ -176,7 +193,7 @@ def _fixed_buckets_endpoint(
 
 def _add_query_routes(app: FastAPI, gate: Gate, turns: Turns, metrics_query: MetricsQuery) -> None:
     async def query(request: Request) -> Response:
-        key = await run_in_threadpool(gate.admit, request, scope="metrics:read")
+        key = await gate.admitted(request, scope="metrics:read")
         await turns.take(request, key.account_key)
         body = await read_body(request)
         return await turns.run(metrics_query.answer, request, body, key)

@@ -5,10 +5,11 @@ What the key's account may see is not settled here; that follows from the publis
 
 from collections.abc import Collection
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from endpoint.errors import forbidden, rate_limited, unauthorized
-from endpoint.rate_limit import RateLimiter
+from endpoint.rate_limit import RateLimiter, WouldWaitError
 from msgmetrics.keys import ApiKey, KeyStore
 
 
@@ -19,13 +20,33 @@ class Gate:
         self._keys = keys
         self._rate_limiter = rate_limiter
 
-    def admit(self, request: Request, scope: str, schemes: Collection[str] = ("Bearer",)) -> ApiKey:
-        """The live key of a request that has the scope. Raises ApiError 401, 429, 403, in turn."""
+    async def admitted(self, request: Request, scope: str) -> ApiKey:
+        """The same as `admit`, in the thread of the event loop unless it would have to wait there.
+
+        To have a thread do it takes longer than to do it.
+        """
+        try:
+            return self.admit(request, scope, may_wait=False)
+        except WouldWaitError:
+            return await run_in_threadpool(self.admit, request, scope)
+
+    def admit(
+        self,
+        request: Request,
+        scope: str,
+        schemes: Collection[str] = ("Bearer",),
+        *,
+        may_wait: bool = True,
+    ) -> ApiKey:
+        """The live key of a request that has the scope. Raises ApiError 401, 429, 403, in turn.
+
+        Raises WouldWaitError where it may not wait for others that count requests, and would.
+        """
         key = self._key_of(request, schemes)
         if key is None:
             raise unauthorized(next(iter(schemes)))
         request.state.key_label = key.label
-        wait = self._rate_limiter.admit(key.key_id)
+        wait = self._rate_limiter.admit(key.key_id, may_wait=may_wait)
         if wait is not None:
             raise rate_limited(wait)
         if scope not in key.scopes:

@@ -10,11 +10,10 @@ route needs one is said where routes are.
 import asyncio
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import anyio
-import anyio.to_thread
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -45,7 +44,7 @@ class Turns:
         self.of_one_account = self.at_once // 2
         self._workers = workers
         self._lines: dict[str, _Line] = {}
-        self._questions = anyio.CapacityLimiter(self.at_once)
+        self._questions = ThreadPoolExecutor(self.at_once, thread_name_prefix="question")
 
     def length(self, account_key: str) -> int:
         """How many requests of an account have a turn or wait for one."""
@@ -70,7 +69,12 @@ class Turns:
 
     async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """What `work` returns, run in a thread once fewer than the most questions are."""
-        return await anyio.to_thread.run_sync(work, *arguments, limiter=self._questions)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._questions, work, *arguments)
+
+    def close(self) -> None:
+        """Return once no question is worked on; those that were not begun never are."""
+        self._questions.shutdown(cancel_futures=True)
 
     def _give_back(self, account_key: str, line: _Line) -> None:
         line.free.release()
