@@ -8,6 +8,7 @@
     auth.py            who asks: API key, rate limit, scope
     rate_limit.py      requests a second of one key, over all worker processes
     turns.py           how many requests of an account are worked on at once
+    thread_share.py    threads of DuckDB for a question that is alone in its worker, or is not
     time_limits.py     how long a question may be worked on
     snapshots.py       opens published files read-only, follows publication, account rights
     cursors.py         signed page cursors

@@ -25,6 +25,7 @@ import structlog
 from endpoint import service_metrics
 from endpoint.planning.accounts import with_descendants
 from endpoint.planning.planner import PlanAsked, ReadyPlan, Table, read_tables
+from endpoint.thread_share import ThreadShare
 from endpoint.time_limits import TimeLimits
 from msgmetrics.published_tables import tables_as_of
 from msgmetrics.settings import Settings
@@ -61,6 +62,7 @@ class Snapshot:
     checks_warned: int
     _connection: duckdb.DuckDBPyConnection
     _limits: TimeLimits
+    _threads: ThreadShare
     _leads_to: dict[str, tuple] = field(default_factory=dict)
     _search_path: str | None = None
     _users: int = 0
@@ -80,7 +82,7 @@ class Snapshot:
         """
         cursor = self._cursor()
         try:
-            with self._limits.limited(cursor, seconds):
+            with self._threads.used(), self._limits.limited(cursor, seconds):
                 yield cursor
         except BaseException:
             cursor.close()
@@ -134,6 +136,7 @@ class Snapshot:
             warned,
             self._connection,
             self._limits,
+            self._threads,
             _search_path=f'earlier."{snapshot_id}",{file}',
         )
         earlier.tables = self.tables  # of the same names, columns and, about, sizes
@@ -352,7 +355,7 @@ def _open_file(path: Path, limits: TimeLimits, workers: int) -> Snapshot:
     )
     try:
         if workers > 1:
-            _share(connection, workers)
+            _share_memory(connection, workers)
         row = connection.execute(
             "select snapshot_id, as_of, stale, checks_passed, checks_warned from snapshots"
         ).fetchone()
@@ -370,16 +373,14 @@ def _open_file(path: Path, limits: TimeLimits, workers: int) -> Snapshot:
         warned,
         connection,
         limits,
+        ThreadShare(connection, workers),
         _earlier_snapshots(connection),
     )
 
 
-def _share(connection: duckdb.DuckDBPyConnection, workers: int) -> None:
+def _share_memory(connection: duckdb.DuckDBPyConnection, workers: int) -> None:
     """Give each of so many processes its part of what DuckDB would give one."""
-    ((limit, threads),) = connection.execute(
-        "select current_setting('memory_limit'), current_setting('threads')"
-    ).fetchall()
-    connection.execute(f"set threads = {max(1, threads // workers)}")
+    ((limit,),) = connection.execute("select current_setting('memory_limit')").fetchall()
     size, unit = limit.split()
     connection.execute(f"set memory_limit = '{float(size) / workers:.3f} {unit}'")
 

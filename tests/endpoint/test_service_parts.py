@@ -3,9 +3,11 @@
 import asyncio
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -26,7 +28,7 @@ from endpoint.cursors import Cursors
 from endpoint.planning.answer import Answer
 from endpoint.planning.planner import Column
 from endpoint.planning.question import QUERY_ROUTE, read_question
-from endpoint.rate_limit import RateLimiter
+from endpoint.rate_limit import RateLimiter, WouldWaitError
 from endpoint.rendering import decimal_text, to_json
 from endpoint.rows import json_rows, moment_text
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
@@ -148,6 +150,31 @@ def test_the_limiter_lets_exactly_the_limit_through(tmp_path, monkeypatch):
 def test_a_limiter_that_cannot_count_lets_pass(tmp_path):
     (tmp_path / "rate_limit.sqlite").mkdir()
     assert RateLimiter(tmp_path / "rate_limit.sqlite", 1).admit("a") is None
+
+
+def test_who_may_not_wait_for_others_that_count_is_told_and_is_counted_once_it_is_free(tmp_path):
+    path = tmp_path / "rate_limit.sqlite"
+    limiter = RateLimiter(path, 2)
+    assert limiter.admit("a") is None
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with pytest.raises(WouldWaitError):
+            limiter.admit("a", may_wait=False)
+        other.execute("commit")
+    assert [limiter.admit("a", may_wait=False) for _ in range(2)] == [None, 1]
+
+
+def test_moments_past_counting_do_not_pile_up(tmp_path):
+    path = tmp_path / "rate_limit.sqlite"
+    limiter = RateLimiter(path, 5)
+    limiter.admit("a")
+    with closing(sqlite3.connect(path)) as database:
+        for _ in range(200):
+            database.execute("update requests set at_ns = 0")
+            database.commit()
+            assert limiter.admit("a") is None
+        (kept,) = database.execute("select count(*) from requests").fetchone()
+    assert kept < 50
 
 
 def test_workers_that_start_together_share_one_secret(tmp_path):

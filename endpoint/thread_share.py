@@ -1,0 +1,53 @@
+"""Threads of DuckDB in one of several worker processes: all cores for a question that is alone.
+
+Beside others it has its worker's share of them: small questions gain little by a second thread, and
+cost the processors more. How many workers there are is said in server.py, how many questions are
+worked on at once in turns.py.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import duckdb
+
+# Questions that come one after the other are alone once none met another for so long; to change the
+# number of threads again and again would cost more than it gains.
+_ALONE_SECONDS = 1.0
+
+
+class ThreadShare:
+    """The threads of one instance of DuckDB; safe from several threads at once."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, workers: int) -> None:
+        """workers: how many processes share the cores."""
+        ((self._all,),) = connection.execute("select current_setting('threads')").fetchall()
+        self._share = max(1, self._all // workers)
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._running = 0
+        self._met_at = 0.0
+        self._threads = self._all
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """While a question is worked on."""
+        self._begin()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _begin(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._running += 1
+            if self._running > 1:
+                self._met_at = now
+            wanted = self._share if now - self._met_at < _ALONE_SECONDS else self._all
+            if wanted != self._threads:
+                with closing(self._connection.cursor()) as cursor:
+                    cursor.execute(f"set threads = {wanted}")
+                self._threads = wanted
