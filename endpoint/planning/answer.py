@@ -76,9 +76,16 @@ def _with_instants(table: pyarrow.Table, offsets: Offsets | None) -> pyarrow.Tab
         if pyarrow.types.is_timestamp(field.type):
             column = table.column(index)
             is_local = offsets and field.name != "HOUR" and field.name in times
-            moments = _instants(column, offsets) if is_local else column.cast(_MOMENT)
+            moments = _instants(column, offsets) if is_local else _in_utc(column)
             table = table.set_column(index, field.with_type(_MOMENT), moments)
     return table
+
+
+def _in_utc(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
+    """The same moments, said to be in UTC; a cast comes to that by a long way."""
+    if column.type.unit != _MOMENT.unit:
+        return column.cast(_MOMENT)
+    return pyarrow.chunked_array([chunk.view(_MOMENT) for chunk in column.chunks], _MOMENT)
 
 
 def _instants(local: pyarrow.ChunkedArray, offsets: Offsets) -> pyarrow.Array:

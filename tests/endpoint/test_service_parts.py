@@ -12,6 +12,7 @@ from datetime import UTC
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+import duckdb
 import pyarrow as pa
 import pytest
 import uvicorn
@@ -32,6 +33,7 @@ from endpoint.rate_limit import RateLimiter, WouldWaitError
 from endpoint.rendering import decimal_text, to_json
 from endpoint.rows import json_rows, moment_text
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
+from endpoint.thread_share import ThreadShare
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
 
@@ -150,6 +152,26 @@ def test_the_limiter_lets_exactly_the_limit_through(tmp_path, monkeypatch):
 def test_a_limiter_that_cannot_count_lets_pass(tmp_path):
     (tmp_path / "rate_limit.sqlite").mkdir()
     assert RateLimiter(tmp_path / "rate_limit.sqlite", 1).admit("a") is None
+
+
+def test_a_question_has_all_cores_when_it_is_alone_and_a_share_while_questions_meet(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("endpoint.thread_share.time.monotonic", lambda: now)
+    with duckdb.connect(config={"threads": 4}) as connection:
+        share = ThreadShare(connection, workers=2)
+
+        def threads() -> int:
+            return connection.execute("select current_setting('threads')").fetchone()[0]
+
+        with share.used():
+            assert threads() == 4
+            with share.used():
+                assert threads() == 2
+        with share.used():
+            assert threads() == 2
+        now += 1
+        with share.used():
+            assert threads() == 4
 
 
 def test_who_may_not_wait_for_others_that_count_is_told_and_is_counted_once_it_is_free(tmp_path):
