@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -61,7 +62,13 @@ def build(warehouse: Path, *, seeds: bool, memory: str = "", models: Sequence[st
             *selected,
             *("--project-dir", str(settings.dbt_project_dir), "--profiles-dir", str(PROFILES_DIR)),
         ],
-        env={**os.environ, **dbt_environment(settings), "DBT_TARGET_PATH": str(target)},
+        env={
+            **os.environ,
+            **dbt_environment(settings),
+            "DBT_TARGET_PATH": str(target),
+            # As in a large warehouse, so that short and long histories can be compared.
+            "MSGMETRICS_MODELS_AT_ONCE": "1",
+        },
     )
     peak = 0
     while process.poll() is None:
@@ -79,10 +86,22 @@ def build(warehouse: Path, *, seeds: bool, memory: str = "", models: Sequence[st
 
 
 def executions(run_results: Path) -> list[tuple[str, str, float]]:
-    """(kind of node, name, seconds of its SQL) for all that dbt ran, by what it wrote of it."""
+    """(kind of node, name, seconds of its SQL) for all that dbt ran, by what it wrote of it.
+
+    Of the time in which several ran each has its part, so that together they are the seconds in
+    which any ran.
+    """
+    results = json.loads(run_results.read_text("utf-8"))["results"]
+    spans = [_execution(result["timing"]) for result in results]
+    edges = sorted({edge for span in spans for edge in span})
+    seconds = [0.0] * len(results)
+    for start, end in pairwise(edges):
+        running = [n for n, span in enumerate(spans) if span and span[0] <= start < span[1]]
+        for number in running:
+            seconds[number] += (end - start).total_seconds() / len(running)
     return [
-        (*_kind_and_name(result["unique_id"]), _execution(result["timing"]))
-        for result in json.loads(run_results.read_text("utf-8"))["results"]
+        (*_kind_and_name(result["unique_id"]), taken)
+        for result, taken in zip(results, seconds, strict=True)
     ]
 
 
@@ -91,15 +110,15 @@ def _kind_and_name(unique_id: str) -> tuple[str, str]:
     return parts[0], parts[-1]
 
 
-def _execution(timing: list[dict]) -> float:
+def _execution(timing: list[dict]) -> tuple[datetime, ...]:
+    """When the SQL of a node began and ended; nothing if there was none."""
     for phase in timing:
         if phase["name"] == "execute":
-            start, end = (
+            return tuple(
                 datetime.fromisoformat(phase[key].rstrip("Z"))
                 for key in ("started_at", "completed_at")
             )
-            return (end - start).total_seconds()
-    return 0.0
+    return ()
 
 
 def _purpose(name: str, settings: Settings) -> str:

@@ -29,6 +29,8 @@ _MACROS_OF_OUTCOMES = (
     "latest_version",
     "source_rank",
 )
+# Bytes of the file: some three million messages before anything is made of them.
+_SMALL_WAREHOUSE = 768 * 2**20
 # Data tests that read every row of every mart, whatever a run touched.
 NIGHTLY_TAG = "agreement"
 
@@ -39,6 +41,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     return {
         "MSGMETRICS_WAREHOUSE": str(settings.warehouse_path),
         "MSGMETRICS_WAREHOUSE_THREADS": str(settings.warehouse_threads),
+        "MSGMETRICS_MODELS_AT_ONCE": str(_models_at_once(settings)),
         "MSGMETRICS_WAREHOUSE_MEMORY": settings.memory or f"{most}MiB",
         # What is computed anew altogether takes memory by its size, where nobody says how much.
         "MSGMETRICS_MOST_MEBIBYTES": "" if settings.memory else str(most),
@@ -51,6 +54,17 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         # To note every statement, twice and at length, takes a good part of a small build.
         "DBT_LOG_LEVEL_FILE": "info",
     }
+
+
+def _models_at_once(settings: Settings) -> int:
+    """In a small warehouse as many as there are threads; in another one after the other.
+
+    A model over few rows leaves DuckDB's threads idle, and its statement is shorter than what dbt
+    does around it. One over many rows uses them all, and the memory.
+    """
+    path = settings.warehouse_path
+    is_small = not path.exists() or path.stat().st_size < _SMALL_WAREHOUSE
+    return settings.warehouse_threads if is_small else 1
 
 
 def definition_of_outcomes(settings: Settings) -> str:

@@ -5,7 +5,7 @@ signed changes; so a publication costs what it changes. What the tables are stan
 `msgmetrics/published_tables.py`; which file is written, and when it shows, in `publishing.py`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -38,6 +38,8 @@ _MOST_SCATTERED = 20_000
 _VECTOR = 2048
 # A mart of which more than this share is new is written whole: no slower, and in reading order.
 _SHARE_WRITTEN_WHOLE = 0.5
+# A table of more is work enough for all threads of DuckDB, and for its memory.
+_FEW_ROWS = 1_000_000
 
 # Is shown a mart and SQL of rows of it, for that connection: keys and measures at least. Several
 # threads may call it at once.
@@ -234,16 +236,29 @@ def write(
     replaced: the database with what leads from `last` back to earlier snapshots; without it there
     are none.
     """
-    tables = published_tables(connection)
+    tables = [names for names in published_tables(connection) if names[1] not in VIEWS]
+    sizes, with_parts = _sizes_in_warehouse(connection), names_with_parts(connection)
     known = marts()
-    for done, (schema, table) in enumerate(tables):
-        progress(done, len(tables))
-        if table in VIEWS:
-            continue
+
+    def write_table(cursor: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
         if table in known:
-            _write_mart(connection, known[table])
+            _write_mart(cursor, known[table], with_parts)
         else:
-            _write_table(connection, schema, table)
+            _write_table(cursor, schema, table)
+
+    large = [names for names in tables if sizes.get(names[1], 0) > _FEW_ROWS]
+    for done, (schema, table) in enumerate(large):
+        progress(done, len(tables))
+        write_table(connection, schema, table)
+    side_by_side(
+        connection,
+        [
+            partial(write_table, schema=schema, table=table)
+            for schema, table in tables
+            if (schema, table) not in large
+        ],
+        lambda done: progress(len(large) + done, len(tables)),
+    )
     for table, changes in CHANGES.items():
         connection.execute(
             f"create table published.{changes} as "
@@ -274,7 +289,6 @@ def write(
         for name, mart in known.items():
             select = changes_of_mart(mart, after, upto)
             connection.execute(f"create macro changes_of_{name}(since, upto) as table {select}")
-    progress(len(tables), len(tables))
 
 
 _BATCH_OF_SNAPSHOT = """(
@@ -292,18 +306,22 @@ _BATCH_OF_SNAPSHOT = """(
 )"""
 
 
-def _write_mart(connection: duckdb.DuckDBPyConnection, mart: Mart) -> None:
+def _write_mart(
+    connection: duckdb.DuckDBPyConnection, mart: Mart, with_parts: Collection[str]
+) -> None:
     connection.execute(mart.create(f"published.{mart.name}"))
-    _fill_mart(connection, mart)
+    _fill_mart(connection, mart, with_parts)
     with _in_published(connection):
         _comment(connection, mart.name)
 
 
-def _fill_mart(connection: duckdb.DuckDBPyConnection, mart: Mart) -> None:
+def _fill_mart(
+    connection: duckdb.DuckDBPyConnection, mart: Mart, with_parts: Collection[str]
+) -> None:
     """Writes every row of a mart; the table and what it says of itself stay."""
     columns = ", ".join(mart.stored)
     source = f"select {columns} from marts.{mart.name}"
-    if are_parts_rows(connection, mart):
+    if are_parts_rows(connection, mart, with_parts):
         source = mart.named(f"select * from parts.{mart.name} where {mart.is_row}", "reference")
     connection.execute(f"truncate published.{mart.name}")
     connection.execute(
@@ -312,20 +330,26 @@ def _fill_mart(connection: duckdb.DuckDBPyConnection, mart: Mart) -> None:
     )
 
 
-def are_parts_rows(connection: duckdb.DuckDBPyConnection, mart: Mart) -> bool:
+def are_parts_rows(
+    connection: duckdb.DuckDBPyConnection, mart: Mart, with_parts: Collection[str]
+) -> bool:
     """Whether each key of a mart has one part in the warehouse, which so is its row: all of them
-    are of one batch."""
-    has_parts = connection.execute(
-        "select count(*) from duckdb_tables() where database_name = current_database() "
-        "and schema_name = 'parts' and table_name = ?",
-        [mart.name],
-    ).fetchone()
-    if has_parts != (1,):
+    are of one batch. with_parts: the names of marts that have parts."""
+    if mart.name not in with_parts:
         return False
     ((first, last),) = connection.execute(
         f"select min(batch_id), max(batch_id) from parts.{mart.name}"
     ).fetchall()
     return first is not None and first == last
+
+
+def names_with_parts(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """The marts that have parts in the warehouse; in one query, as it looks at every table."""
+    rows = connection.execute(
+        "select table_name from duckdb_tables() where database_name = current_database() "
+        "and schema_name = 'parts'"
+    ).fetchall()
+    return {name for (name,) in rows}
 
 
 def _write_table(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
@@ -429,13 +453,14 @@ def bring_forward(
         days = _backfilled_days(connection, batch_id)
         marks = _marks(connection)
         sizes = _sizes_of_published(connection)
+        with_parts = names_with_parts(connection)
 
         def bring_forward_mart(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> None:
             _, rebuilt, _ = marks[mart.name]
             if rebuilt > batch_id or not _bring_mart_forward(
                 cursor, mart, batch_id, days, sizes[mart.name], seen
             ):
-                _fill_mart(cursor, mart)
+                _fill_mart(cursor, mart, with_parts)
                 seen(cursor, mart, f"published.{mart.name}")
 
         by_size = sorted(known.values(), key=lambda mart: -sizes[mart.name])
@@ -471,6 +496,16 @@ def _sizes_of_published(connection: duckdb.DuckDBPyConnection) -> dict[str, int]
         "select table_name, estimated_size from duckdb_tables() where database_name = 'published'"
     ).fetchall()
     return dict(rows)
+
+
+def _sizes_in_warehouse(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """About how many rows stand behind each published table."""
+    rows = connection.execute(
+        "select table_name, estimated_size from duckdb_tables() "
+        "where database_name = current_database() and schema_name in ('parts', 'facts')"
+    ).fetchall()
+    sizes = dict(rows)
+    return sizes | {table: sizes.get(facts, 0) for table, facts in _FACTS.items()}
 
 
 def _bring_mart_forward(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from msgmetrics.catalogue import Metric, catalogue
 from msgmetrics.published_tables import VIEWS, Mart, marts
-from orchestration.published_rows import are_parts_rows
+from orchestration.published_rows import are_parts_rows, names_with_parts
 
 # So many rows tell what is wrong; more would not be read.
 _SHOWN = 20
@@ -127,9 +127,9 @@ def _impossible(
 
 def every_row(connection: duckdb.DuckDBPyConnection, now: datetime) -> Seen:
     """What is seen of all rows of all marts."""
-    seen = Seen(connection, now)
+    seen, with_parts = Seen(connection, now), names_with_parts(connection)
     for mart in marts().values():
-        if are_parts_rows(connection, mart):
+        if are_parts_rows(connection, mart, with_parts):
             parts = f"(select * from parts.{mart.name} where {mart.is_row})"
             seen.look(connection, mart, parts)
         else:
@@ -235,6 +235,7 @@ def agreement(
     Columns: mart, compared (how many keys), differing.
     """
     expected: dict[tuple[str, str, bool], str] = {}
+    with_parts = names_with_parts(connection)
     rows, shown = [], []
     for mart in marts().values():
         whole = scope.after is None or _is_made_anew(connection, mart.name, scope.after)
@@ -245,7 +246,7 @@ def agreement(
         found = f"marts.{mart.name}"
         if not whole:
             found = f"parts.{mart.name} where batch_id > {scope.after}"
-        elif are_parts_rows(connection, mart):
+        elif are_parts_rows(connection, mart, with_parts):
             found = f"parts.{mart.name} where {mart.is_row}"
         measures = ", ".join(mart.measures)
         differ = " or ".join(f"sum({name}) <> 0" for name in mart.measures)
