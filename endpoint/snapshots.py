@@ -6,7 +6,6 @@ that the publisher may reuse them. What an account may see (plan, descendants) i
 No query of a route lives here.
 """
 
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -27,10 +26,9 @@ from endpoint.planning.accounts import with_descendants
 from endpoint.planning.planner import PlanAsked, ReadyPlan, Table, read_tables
 from endpoint.thread_share import ThreadShare
 from endpoint.time_limits import TimeLimits
-from msgmetrics.published_tables import tables_as_of
+from msgmetrics.published_tables import SNAPSHOT_ID, tables_as_of
 from msgmetrics.settings import Settings
 
-_SNAPSHOT_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.02
 _MOST_KEPT_PLANS = 1000
@@ -222,7 +220,7 @@ class Snapshots:
     def earlier(self, snapshot_id: str) -> Iterator[Snapshot]:
         """The snapshot of that id, the current one included. Raises SnapshotGoneError."""
         # An id is part of a path here: nothing but an id may pass.
-        if not _SNAPSHOT_ID.fullmatch(snapshot_id):
+        if not SNAPSHOT_ID.fullmatch(snapshot_id):
             raise SnapshotGoneError
         for name in self._files_that_may_hold(snapshot_id):
             snapshot = self._acquire(name)
@@ -244,7 +242,7 @@ class Snapshots:
         yield self._published
         yield self._folder / f"{snapshot_id}.duckdb"
         for path in sorted(self._folder.glob("*.duckdb")):
-            if path.stem > snapshot_id:
+            if SNAPSHOT_ID.fullmatch(path.stem) and path.stem > snapshot_id:
                 yield path
 
     def watch(self) -> None:

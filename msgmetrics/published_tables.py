@@ -5,11 +5,14 @@ earlier snapshot: what a table holds now, less the changes since. How a file is 
 lives in `orchestration/publishing.py`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from msgmetrics.catalogue import Catalogue, Dimension, Metric, catalogue
 
+# A ULID; the name of a published file without its ending.
+SNAPSHOT_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 MESSAGES = "messages"
 URL_CLICKS = "url_clicks"
 # Signed rows by batch: what each publication changed. All earlier states come out of these two.

@@ -150,8 +150,11 @@ def describe(
     )
 
 
-def said_by(path: Path) -> dict[str, Any] | None:
-    """What a published file says of itself; None if it cannot be read."""
+def said_by(path: Path, made_here: Collection[str] | None = None) -> dict[str, Any] | None:
+    """What a published file says of itself; None if it cannot be read.
+
+    made_here: the snapshots of which it is to be; None is returned for a file of any other.
+    """
     try:
         with duckdb.connect(str(path), read_only=True) as published:
             cursor = published.execute("select * from snapshots")
@@ -159,7 +162,10 @@ def said_by(path: Path) -> dict[str, Any] | None:
             row = cursor.fetchone()
     except duckdb.Error:
         return None
-    return None if row is None else dict(zip(names, row, strict=True))
+    if row is None:
+        return None
+    said = dict(zip(names, row, strict=True))
+    return said if made_here is None or said["snapshot_id"] in made_here else None
 
 
 def published_snapshot(
@@ -167,19 +173,38 @@ def published_snapshot(
 ) -> dict[str, Any] | None:
     """What the published file says of itself.
 
-    None where there is none that can be read, or it is of another warehouse than this one.
+    None where there is none that can be read, or none that was made of this warehouse.
     """
     if not settings.published_path.exists():
         return None
-    snapshot = said_by(settings.published_path)
-    if snapshot is None:
-        return None
-    is_ours = connection.execute(
-        "select count(*) filter (where batch_id = $batch_id) > 0 and max(as_of) = $as_of "
-        "from raw.batches where batch_id <= $batch_id",
-        {"batch_id": snapshot["batch_id"], "as_of": snapshot["as_of"]},
-    ).fetchone()
-    return snapshot if is_ours == (True,) else None
+    return said_by(settings.published_path, made_here(connection))
+
+
+def made_here(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """The snapshots whose files were made of this warehouse, and are still there.
+
+    Not so a file of the time between a copy and when the warehouse was put back from it: batches
+    have been given its numbers again, and nothing leads from it to what is there now.
+    """
+    try:
+        rows = connection.execute("select snapshot_id from raw.published_files").fetchall()
+    except duckdb.CatalogException:  # a warehouse of an earlier release
+        return set()
+    return {snapshot_id for (snapshot_id,) in rows}
+
+
+def remember_made(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
+    """Notes that a file is made of this warehouse; its name must not be there before this is."""
+    connection.execute(
+        "insert into raw.published_files values (?, ?)", [snapshot.snapshot_id, snapshot.batch_id]
+    )
+
+
+def forget_all_but(connection: duckdb.DuckDBPyConnection, snapshot_ids: list[str]) -> None:
+    """Forgets files that are there no more."""
+    connection.execute(
+        "delete from raw.published_files where not list_contains(?, snapshot_id)", [snapshot_ids]
+    )
 
 
 def _marks(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[Any, ...]]:

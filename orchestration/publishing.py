@@ -25,6 +25,7 @@ from typing import Any
 import duckdb
 from ulid import ULID
 
+from msgmetrics.published_tables import SNAPSHOT_ID
 from msgmetrics.settings import Settings
 from orchestration import published_rows
 from orchestration.loading.system import is_without_room, no_room
@@ -40,7 +41,7 @@ _WRITTEN = "(recovery_mode no_wal_writes, row_group_size 30720)"
 # How the name of a file ends that the gate has had brought forward, and that nobody is shown yet.
 _PREPARED = ".prepared"
 # A way to a file that can be brought forward; what it says of itself, None where there is none.
-Take = Callable[[Settings, Path, Path, dict[str, Any]], dict[str, Any] | None]
+Take = Callable[[Settings, set[str], Path, Path, dict[str, Any]], dict[str, Any] | None]
 
 
 def publish(
@@ -69,6 +70,7 @@ def publish(
         ):
             _anew(connection, settings, building, snapshot, current, progress)
         sync(building)
+        published_rows.remember_made(connection, snapshot)
         finished = building.with_suffix(".duckdb")
         building.rename(finished)
     sync(settings.snapshots_dir)
@@ -76,8 +78,13 @@ def publish(
     try:
         drop_prepared(settings)
         _drop_old(
-            settings, finished, snapshot.generation, snapshot.published_at.replace(tzinfo=UTC)
+            settings,
+            published_rows.made_here(connection),
+            finished,
+            snapshot.generation,
+            snapshot.published_at.replace(tzinfo=UTC),
         )
+        published_rows.forget_all_but(connection, [file.stem for file in _files(settings)])
     except OSError as error:
         remark(
             f"An old snapshot could not be removed ({error}); it is tried again at the next run."
@@ -109,6 +116,7 @@ def prepare(
         ways = (_take_standby, _copy_current)
         if not _forward(connection, settings, building, snapshot, current, ways, progress, seen):
             return False
+        published_rows.remember_made(connection, snapshot)
         building.rename(building.with_suffix(_PREPARED))
     return True
 
@@ -164,7 +172,7 @@ def _current(
     connection: duckdb.DuckDBPyConnection, settings: Settings
 ) -> tuple[Path, dict[str, Any]] | None:
     """The file that readers are shown and what it says of itself; None where there is none, or none
-    that can be read, or it is of another warehouse."""
+    that can be read, or it was not made of this warehouse."""
     last = published_rows.published_snapshot(connection, settings)
     return None if last is None else (settings.published_path.resolve(), last)
 
@@ -180,8 +188,9 @@ def _next_id(settings: Settings, now: datetime) -> str:
 
 
 def _files(settings: Settings) -> list[Path]:
-    """The published files, from the oldest; ULIDs sort by time."""
-    return sorted(settings.snapshots_dir.glob("*.duckdb"))
+    """The published files, from the oldest; ULIDs sort by time. Others are none of ours."""
+    files = settings.snapshots_dir.glob("*.duckdb")
+    return sorted(file for file in files if SNAPSHOT_ID.fullmatch(file.stem))
 
 
 # --- ways to the next file --------------------------------------------------------------------
@@ -204,8 +213,9 @@ def _forward(
     path, last = current
     if last.get("generation") != snapshot.generation:
         return False
+    made_here = published_rows.made_here(connection)
     for take in ways:
-        base = take(settings, building, path, last)
+        base = take(settings, made_here, building, path, last)
         if base is None or not published_rows.can_be_brought_forward(connection, base["batch_id"]):
             continue
         try:
@@ -224,11 +234,16 @@ def _forward(
 
 
 def _take_prepared(
-    batch_id: int, settings: Settings, building: Path, current: Path, last: dict[str, Any]
+    batch_id: int,
+    settings: Settings,
+    made_here: set[str],
+    building: Path,
+    current: Path,
+    last: dict[str, Any],
 ) -> dict[str, Any] | None:
     """Renames the file that the gate has prepared of this batch; what it says of itself."""
     for path in settings.snapshots_dir.glob(f"*{_PREPARED}"):
-        said = published_rows.said_by(path)
+        said = published_rows.said_by(path, made_here)
         if said is None or said.get("generation") != last["generation"]:
             continue
         # One of another batch no gate of this pass has seen: the warehouse was put back since.
@@ -239,7 +254,11 @@ def _take_prepared(
 
 
 def _take_standby(
-    settings: Settings, building: Path, current: Path, last: dict[str, Any]
+    settings: Settings,
+    made_here: set[str],
+    building: Path,
+    current: Path,
+    last: dict[str, Any],
 ) -> dict[str, Any] | None:
     """Renames the newest file of the current one's kind that nobody reads; what it says of itself.
 
@@ -248,7 +267,7 @@ def _take_standby(
     for path in reversed(_files(settings)):
         if path == current:
             continue
-        said = published_rows.said_by(path)
+        said = published_rows.said_by(path, made_here)
         if said is None or said.get("generation") != last["generation"]:
             continue
         # One of a pass that was killed before it showed it may be ahead of what readers see.
@@ -260,7 +279,11 @@ def _take_standby(
 
 
 def _copy_current(
-    settings: Settings, building: Path, current: Path, last: dict[str, Any]
+    settings: Settings,
+    made_here: set[str],
+    building: Path,
+    current: Path,
+    last: dict[str, Any],
 ) -> dict[str, Any]:
     building.unlink(missing_ok=True)
     _clone(current, building)
@@ -377,11 +400,15 @@ def _point(name: Path, target: Path) -> None:
     sync(name.parent)
 
 
-def _drop_old(settings: Settings, current: Path, generation: str, now: datetime) -> None:
+def _drop_old(
+    settings: Settings, made_here: set[str], current: Path, generation: str, now: datetime
+) -> None:
     """Removes files that are not needed any more and that nobody reads.
 
     Of the current kind one besides the current file is kept, to be brought forward next. A file
     that was replaced by one made anew alone leads to its snapshots, and is kept as long as these.
+    One of the current kind that was not made of this warehouse shows what was given up when that
+    was put back from a copy.
     """
     keep_since = now - timedelta(hours=settings.snapshot_hours)
     replaced_at = now
@@ -392,7 +419,9 @@ def _drop_old(settings: Settings, current: Path, generation: str, now: datetime)
             continue
         said = published_rows.said_by(path)
         of_file = (said or {}).get("generation") or path.stem
-        if of_file == generation:
+        if of_file == generation and said and said["snapshot_id"] not in made_here:
+            is_kept = False
+        elif of_file == generation:
             is_kept, has_standby = not has_standby, True
         else:
             if of_file != later:

@@ -101,6 +101,15 @@ comment on table raw.quarantine is
     valid_from: when it is no longer too far ahead, if that is all that is wrong with it;
     judged_by: the rules that refused it last.';
 
+create table if not exists raw.published_files (
+    snapshot_id varchar not null,
+    batch_id integer not null
+);
+comment on table raw.published_files is
+    'One row per published file that was made of this warehouse and is still there, written before
+    the file has a name. A file that is not here shows other batches of the same numbers: it was
+    made of another warehouse, or after the copy from which this one was put back.';
+
 create table if not exists raw.webhooks (
     file_id integer not null,
     batch_id integer not null,

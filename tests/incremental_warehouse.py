@@ -78,7 +78,8 @@ class IncrementalWarehouse:
         self.settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._artefacts = folder / "dbt"
-        self._deliveries = 0
+        # A home that was copied has some already.
+        self._deliveries = len(list(self.settings.landing_path.glob("*/delivery-*")))
         self._has_seeds = False
 
     @contextmanager
