@@ -1,5 +1,6 @@
 """`python -m benchmarks`: what `make bench` runs. How to read what it prints: `README.md`."""
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,17 @@ class Options:
         """Where the whole pass over a size publishes."""
         return self.home(size) / "pass"
 
+    def published(self) -> list[Path]:
+        """The homes that an earlier run has left published, from the smallest."""
+        homes = [self.passed(Size(f"{size:g}M")) for size in self.millions]
+        return [home for home in homes if (home / "published" / "msgmetrics.duckdb").exists()]
+
+    def has_questions_to_ask(self) -> bool:
+        """Whether there will be something published when questions are to be asked, if any are."""
+        if "questions" not in self.parts or "pass" in self.parts:
+            return True
+        return self.again and bool(self.published())
+
 
 def main(
     history: Annotated[
@@ -67,7 +79,11 @@ def main(
         "var/benchmarks"
     ),
     copies: Annotated[
-        bool, typer.Option(help="Make longer histories of copies of the first, not by a build.")
+        bool,
+        typer.Option(
+            help="Make longer histories of copies of the first, not by a build, if they are so "
+            "many times as long; of those the batches alone are measured."
+        ),
     ] = False,
     again: Annotated[
         bool, typer.Option(help="Measure on the histories of an earlier run with these options.")
@@ -83,12 +99,21 @@ def main(
     ] = False,
 ) -> None:
     """Measures msgmetrics, and beside it what else one could write; prints one table."""
-    millions = _sizes(history)
+    millions = _sizes("--history", history)
+    if not millions:
+        raise typer.BadParameter("--history names no size.")
+    others = _sizes("--compared", compared) or millions[:1]
+    if unknown := [size for size in others if size not in millions]:
+        raise typer.BadParameter(f"--compared names {unknown[0]:g}, which --history does not.")
     options = Options(
-        millions, _sizes(compared) or millions[:1],
-        _chosen(parts), folder.absolute(), batches, repetitions, seconds, memory,
+        millions, others, _chosen(parts), folder.absolute(), batches, repetitions, seconds, memory,
         copies, again, publications,
     )  # fmt: skip
+    if not options.has_questions_to_ask():
+        raise typer.BadParameter(
+            "The part `questions` asks what a whole pass has published: name the part `pass` as "
+            "well, or give --again after a run that had both."
+        )
     console = Console(width=_WIDTH, highlight=False)
     figures = Figures([Size(f"{size:g}M") for size in options.millions])
     try:
@@ -105,14 +130,24 @@ def main(
     raise typer.Exit(1 if differs else 0)
 
 
-def _sizes(text: str) -> tuple[float, ...]:
-    return tuple(float(size) for size in text.split(",") if size)
+def _sizes(option: str, text: str) -> tuple[float, ...]:
+    """The sizes that an option names. Raises BadParameter where one is no such number."""
+    try:
+        sizes = tuple(float(size) for size in text.split(",") if size)
+    except ValueError:
+        sizes = (0.0,)
+    if any(not 1e-6 <= size < math.inf for size in sizes):
+        raise typer.BadParameter(f"{option} takes millions of messages, as 1,10; not {text!r}.")
+    return sizes
 
 
 def _chosen(parts: str) -> frozenset[str]:
-    chosen = frozenset(PARTS if parts == "all" else parts.split(","))
+    named = [part for part in parts.split(",") if part]
+    chosen = frozenset(PARTS if named == ["all"] else named)
     if unknown := sorted(chosen - set(PARTS)):
         raise typer.BadParameter(f"There is no part {unknown[0]}: use some of {','.join(PARTS)}.")
+    if not chosen:
+        raise typer.BadParameter(f"--parts names none: use some of {','.join(PARTS)}.")
     return chosen
 
 
@@ -128,9 +163,9 @@ def _measure(figures: Figures, options: Options, console: Console) -> None:
     if "batches" in options.parts:
         _measure_batches(figures, options, console)
     if "questions" in options.parts:
-        published = [options.passed(size) for size in figures.sizes if size.whole_pass]
-        if published:
-            figures.questions = ask_questions(published[-1], options.seconds)
+        passed = [options.passed(size) for size in figures.sizes if size.whole_pass]
+        homes = passed or options.published()
+        figures.questions = ask_questions(homes[-1], options.seconds)
 
 
 def _measure_size(size: Size, millions: float, options: Options, console: Console) -> None:

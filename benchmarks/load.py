@@ -180,7 +180,8 @@ def main() -> int:
         for clients in (int(text) for text in options.clients.split(",")):
             inside, outside = [], []
             for _ in range(options.turns):
-                seconds = options.seconds / options.turns
+                # Whole ones, as locust takes no others; of none it would go on for ever.
+                seconds = max(1, round(options.seconds / options.turns))
                 inside.append(_in_process(snapshot, statements, clients, seconds))
                 outside.append(_over_http(asked, url, server, clients, seconds))
             rounds.append(Round(clients, _figures(inside), _figures(outside)))
