@@ -46,10 +46,18 @@ class Build:
         return cls(seconds, nodes, wall, peak)
 
 
-def build(warehouse: Path, *, seeds: bool, memory: str = "", models: Sequence[str] = ()) -> Build:
+def build(
+    warehouse: Path,
+    *,
+    seeds: bool,
+    memory: str = "",
+    models: Sequence[str] = (),
+    one_by_one: bool = False,
+) -> Build:
     """Builds every model, its tests left out; or those selected, as dbt selects them.
 
-    Raises RuntimeError where a model fails.
+    one_by_one: also in a small warehouse, where several are built at once else; so that what they
+    take can be compared with a large one. Raises RuntimeError where a model fails.
     """
     settings = Settings(home=warehouse.parent, memory=memory)
     target = warehouse.parent / "dbt"
@@ -66,8 +74,7 @@ def build(warehouse: Path, *, seeds: bool, memory: str = "", models: Sequence[st
             **os.environ,
             **dbt_environment(settings),
             "DBT_TARGET_PATH": str(target),
-            # As in a large warehouse, so that short and long histories can be compared.
-            "MSGMETRICS_MODELS_AT_ONCE": "1",
+            **({"MSGMETRICS_MODELS_AT_ONCE": "1"} if one_by_one else {}),
         },
     )
     peak = 0

@@ -100,7 +100,7 @@ def run(
             with history.open() as connection:
                 write_batch(connection, history.messages, number, BATCH, history.original)
             scans.append(_scan(histories[0]))
-            history.batches.append(build(history.path, seeds=False, memory=memory))
+            history.batches.append(build(history.path, seeds=False, memory=memory, one_by_one=True))
             _count(history)
             if publications:
                 history.publications.append(publish_batch(history.path))

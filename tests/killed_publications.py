@@ -1,8 +1,8 @@
 """Kills publications: forks a child a kill point, and publishes again after it.
 
 Run as a program, so that the tests' own process is not the one that forks: `python
-killed_publications.py HOME POINT ...`. HOME/warehouse.duckdb holds a built warehouse, and
-HOME/published.saved the folder of published files that each point starts from. A point is
+killed_publications.py HOME POINT ...`. HOME/warehouse.saved is the built warehouse, and
+HOME/published.saved the folder of published files, that each point starts from. A point is
 `execute:<number>` for a statement, or `fsync`, `rename`, `replace`, each before or after;
 `prepared` is between the gate's preparation and the publication; after `unprepared:` no gate
 prepares it; `none` kills nothing. Prints a JSON object a point: what the stable name showed before,
@@ -141,6 +141,8 @@ def main(home: Path, points: list[str]) -> None:
     for point in points:
         shutil.rmtree(home / "published", ignore_errors=True)
         shutil.copytree(home / "published.saved", home / "published", symlinks=True)
+        (home / "warehouse.duckdb.wal").unlink(missing_ok=True)
+        shutil.copyfile(home / "warehouse.saved", home / "warehouse.duckdb")
         before = before or shown(home)
         was_killed = publish(home, point) is None
         after = shown(home)

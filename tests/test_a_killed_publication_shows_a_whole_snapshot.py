@@ -40,6 +40,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if number < 2:
             publish_now(warehouse.settings)
     (home / "published").rename(home / "published.saved")
+    warehouse.settings.warehouse_path.rename(home / "warehouse.saved")
     return home
 
 

@@ -222,14 +222,19 @@ class Worker:
 
     def _answer(self, request_id: str) -> None:
         request = self._ledger.to_answer(request_id)
-        if request is None or not self._answering.begin(request.account_key, request_id):
+        if request is None:
+            self._answer_next(self._answering.give_up(request_id))
+            return
+        if not self._answering.begin(request.account_key, request_id):
             return
         try:
             self._answer_once(request_id)
         finally:
-            following = self._answering.end(request.account_key, request_id)
-            if following is not None:
-                self.enqueue(following)
+            self._answer_next(self._answering.end(request.account_key, request_id))
+
+    def _answer_next(self, request_id: str | None) -> None:
+        if request_id is not None:
+            self.enqueue(request_id)
 
     def _answer_once(self, request_id: str) -> None:
         request = self._ledger.claim(request_id)
@@ -333,7 +338,10 @@ class Worker:
 
     def _call(self, request_id: str) -> None:
         waiting = self._ledger.to_call(request_id)
-        if waiting is None or not self._calling.begin(waiting.account_key, request_id):
+        if waiting is None:
+            self._call_next(self._calling.give_up(request_id))
+            return
+        if not self._calling.begin(waiting.account_key, request_id):
             return
         try:
             # It may have been called between the two looks at it.
@@ -341,9 +349,11 @@ class Worker:
             if request is not None:
                 self._call_once(request)
         finally:
-            following = self._calling.end(waiting.account_key, request_id)
-            if following is not None:
-                self._call_later(following, 0)
+            self._call_next(self._calling.end(waiting.account_key, request_id))
+
+    def _call_next(self, request_id: str | None) -> None:
+        if request_id is not None:
+            self._call_later(request_id, 0)
 
     def _call_once(self, request: AcceptedRequest) -> None:
         told: dict[str, Any] = {

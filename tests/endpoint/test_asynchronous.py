@@ -440,6 +440,20 @@ def test_lines_let_so_many_of_an_account_in_and_the_others_in_turn():
     assert lines.end("a", "4") is None
 
 
+def test_who_is_called_from_a_line_comes_before_who_arrives_meanwhile():
+    lines = Lines(of_one_account=1)
+    assert [lines.begin("a", task) for task in ("1", "2", "3")] == [True, False, False]
+    assert lines.end("a", "1") == "2"
+    assert not lines.begin("a", "4")
+    assert lines.begin("a", "2")
+    assert lines.end("a", "2") == "3"
+    assert lines.give_up("3") == "4", "nothing was left to do of it"
+    assert lines.give_up("3") is None
+    assert lines.begin("a", "4")
+    assert lines.end("a", "4") is None
+    assert lines.begin("a", "5"), "every place was given back"
+
+
 # -------------------------------------------------------------------------- how a request fails
 
 

@@ -45,6 +45,9 @@ def sizes() -> Iterator[int]:
 def test_a_load_that_runs_out_of_room_again_and_again_ends_right(zone: Zone, new_zone):
     undisturbed = filled(new_zone())
     undisturbed.load()
+    with warehouse(undisturbed.settings) as connection:
+        tables = connection.execute("select count(*) from duckdb_tables()").fetchone()
+    undisturbed.close()
     filled(zone)
     moments = set()
     for size in sizes():
@@ -55,8 +58,8 @@ def test_a_load_that_runs_out_of_room_again_and_again_ends_right(zone: Zone, new
         # A disk that is full is one sentence.
         assert done.stdout.startswith("The disk of ") and done.stdout.count("\n") == 1
         with warehouse(zone.settings) as connection:
-            made = connection.execute("select count(*) from duckdb_tables()").fetchone() or (0,)
-        if made[0] == 7:
+            made = connection.execute("select count(*) from duckdb_tables()").fetchone()
+        if made == tables:
             zone.check_accounts()
             assert {entry["reason"] for entry in zone.quarantine()} <= {"sender is missing"}
             moments.add(len(zone.files()))

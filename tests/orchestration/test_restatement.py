@@ -57,16 +57,17 @@ class Warehouse:
                 "insert into facts.marks values (?, ?, 1, null)", [relation, batch_id]
             )
 
-    def published(self, batch_id: int, as_of: datetime = NOW) -> None:
+    def published(self, batch_id: int, *, of: str = "this warehouse") -> None:
         path = self.settings.published_path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         with duckdb.connect(str(path)) as file:
             file.execute(
-                "create table snapshots as select $batch_id::integer as batch_id, "
-                "$as_of::timestamp as as_of",
-                {"batch_id": batch_id, "as_of": as_of.replace(tzinfo=None)},
+                "create table snapshots as select $of as snapshot_id, $batch_id as batch_id",
+                {"of": of, "batch_id": batch_id},
             )
+        if of == "this warehouse":
+            self.connection.execute("insert into raw.published_files values (?, ?)", [of, batch_id])
 
     def unfinished(self) -> list[str]:
         return unfinished(self.connection, self.settings)
@@ -128,9 +129,10 @@ def test_what_is_built_but_not_published_is_checked_again(warehouse: Warehouse) 
 
 def test_a_snapshot_of_another_warehouse_is_none(warehouse: Warehouse) -> None:
     warehouse.built(fct_messages=warehouse.batch(loaded=3))
-    for batch_id, as_of in ((7, NOW), (1, datetime(2026, 5, 5, tzinfo=UTC))):
-        warehouse.published(batch_id, as_of)
-        assert warehouse.unfinished() == ["Nothing is published yet."]
+    warehouse.published(1, of="another warehouse")
+    assert warehouse.unfinished() == ["Nothing is published yet."]
+    warehouse.published(1)
+    assert warehouse.unfinished() == []
 
 
 @pytest.fixture
