@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import gevent
 import gevent.socket
-from httptools import HttpResponseParser
+from httptools import HttpParserError, HttpResponseParser
 from locust import User, constant, events, task
 from locust.env import Environment
 
@@ -76,7 +76,17 @@ class Connection:
         self._socket: gevent.socket.socket | None = None
 
     def exchange(self, request: bytes) -> tuple[int, int]:
-        """Status and length of the body of the answer to a request; raises OSError."""
+        """Status and length of the body of the answer to a request.
+
+        Raises OSError and HttpParserError; the next request has a connection of its own then.
+        """
+        try:
+            return self._exchange(request)
+        except BaseException:
+            self.close()
+            raise
+
+    def _exchange(self, request: bytes) -> tuple[int, int]:
         if self._socket is None:
             self._socket = gevent.socket.create_connection(self._address, timeout=60)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -85,7 +95,6 @@ class Connection:
         while not answer.is_whole:
             received = self._socket.recv(65536)
             if not received:
-                self.close()
                 raise ConnectionResetError("the server hung up without an answer")
             answer.parser.feed_data(received)
         if not answer.is_kept_alive:
@@ -157,7 +166,7 @@ class Dashboard(User):
             status, length = self.connection.exchange(request)
             if status != 200:
                 failure = RuntimeError(f"status {status}")
-        except OSError as error:
+        except (OSError, HttpParserError) as error:
             failure = error
         self.environment.events.request.fire(
             request_type="POST",

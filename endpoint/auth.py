@@ -3,14 +3,19 @@
 What the key's account may see is not settled here; that follows from the published data.
 """
 
+import asyncio
+import sqlite3
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from endpoint.errors import forbidden, rate_limited, unauthorized
 from endpoint.rate_limit import RateLimiter, WouldWaitError
 from msgmetrics.keys import ApiKey, KeyStore
+
+# Threads that wait for the files of keys and rates: none of those by which all else is done.
+_THREADS_THAT_WAIT = 40
 
 
 class Gate:
@@ -19,6 +24,7 @@ class Gate:
     def __init__(self, keys: KeyStore, rate_limiter: RateLimiter) -> None:
         self._keys = keys
         self._rate_limiter = rate_limiter
+        self._waiting = ThreadPoolExecutor(_THREADS_THAT_WAIT, thread_name_prefix="gate")
 
     async def admitted(self, request: Request, scope: str) -> ApiKey:
         """The same as `admit`, in the thread of the event loop unless it would have to wait there.
@@ -28,7 +34,8 @@ class Gate:
         try:
             return self.admit(request, scope, may_wait=False)
         except WouldWaitError:
-            return await run_in_threadpool(self.admit, request, scope)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._waiting, self.admit, request, scope)
 
     def admit(
         self,
@@ -42,7 +49,12 @@ class Gate:
 
         Raises WouldWaitError where it may not wait for others that count requests, and would.
         """
-        key = self._key_of(request, schemes)
+        try:
+            key = self._key_of(request, schemes, may_wait=may_wait)
+        except sqlite3.OperationalError:
+            if may_wait:
+                raise
+            raise WouldWaitError from None
         if key is None:
             raise unauthorized(next(iter(schemes)))
         request.state.key_label = key.label
@@ -53,7 +65,9 @@ class Gate:
             raise forbidden()
         return key
 
-    def _key_of(self, request: Request, schemes: Collection[str]) -> ApiKey | None:
+    def _key_of(
+        self, request: Request, schemes: Collection[str], *, may_wait: bool
+    ) -> ApiKey | None:
         headers = request.headers.getlist("authorization")
         if len(headers) != 1:
             return None
@@ -61,4 +75,4 @@ class Gate:
         if scheme.lower() not in {known.lower() for known in schemes}:
             return None
         text = text.strip()
-        return self._keys.find(text) if text else None
+        return self._keys.find(text, may_wait=may_wait) if text else None

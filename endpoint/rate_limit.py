@@ -2,7 +2,8 @@
 
 A request is let through if fewer than `limit` were within the second before it, exactly: the
 moments of the last `limit` requests are kept, in a SQLite file that all workers share. Refused
-requests do not count. Which key asks is settled before.
+requests do not count. A file that cannot be read is begun anew; while it cannot be counted at all,
+requests pass. Which key asks is settled before.
 """
 
 import sqlite3
@@ -28,7 +29,8 @@ _SCHEMA = """
     ) without rowid
 """
 # One statement, so that it looks, decides and counts under one lock; the clock is read once it has
-# that. A moment that lies ahead was written before the clock was set back; it says nothing.
+# that. A moment that lies ahead was written before the clock was set back: by a little, and it
+# counts still; by more than a second, and it says nothing.
 _COUNT = f"""
     with
     moment as materialized (select now_ns() as ns),
@@ -43,7 +45,7 @@ _COUNT = f"""
         from requests
         where key_id = :key_id
             and number = last.number + 1 - :limit
-            and moment.ns - at_ns between 0 and {_WINDOW_NS - 1}
+            and moment.ns - at_ns between {1 - _WINDOW_NS} and {_WINDOW_NS - 1}
     )
     returning number
 """
@@ -77,15 +79,18 @@ class RateLimiter:
         """
         connection = self._waiting if may_wait else self._at_once
         # Threads queue here, in turn; only workers have to contend for the file.
-        if not connection.lock.acquire(blocking=may_wait):
-            raise WouldWaitError
+        if not connection.lock.acquire(timeout=_MOST_WAIT_SECONDS if may_wait else 0):
+            if not may_wait:
+                raise WouldWaitError
+            _log.warning("rate limit not counted", reason="others wait")
+            return None
         try:
             return self._admit(connection.opened(), key_id)
         except (sqlite3.Error, OSError) as error:
             if not may_wait:
                 raise WouldWaitError from None
             # A limiter that cannot count must not take the service down with it.
-            connection.forget()
+            connection.forget(is_broken=_says_broken(error))
             _log.warning("rate limit not counted", reason=type(error).__name__)
             return None
         finally:
@@ -105,24 +110,47 @@ class RateLimiter:
         return None
 
 
+def _says_broken(error: Exception) -> bool:
+    """Whether what is there is no database, or none any more; not where it cannot be had now."""
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        error, sqlite3.OperationalError
+    )
+
+
 class _Connection:
-    """A connection to the file, opened when it is needed; for whom has the lock."""
+    """A connection to the file, opened when it is needed, and again when another is in its place;
+    for whom has the lock."""
 
     def __init__(self, path: Path, wait_seconds: float) -> None:
         self.lock = threading.Lock()
         self._path = path
         self._wait_seconds = wait_seconds
         self._database: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
 
     def opened(self) -> sqlite3.Connection:
-        if self._database is None:
+        if self._database is None or self._opened != self._file():
+            self.forget()
             # What a power cut loses here is one second of counting.
             database = open_shared(
                 self._path, _SCHEMA, wait_seconds=self._wait_seconds, synchronous="off"
             )
             database.create_function("now_ns", 0, lambda: time.time_ns())
-            self._database = database
+            self._database, self._opened = database, self._file()
         return self._database
 
-    def forget(self) -> None:
-        self._database = None
+    def _file(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def forget(self, *, is_broken: bool = False) -> None:
+        """Close it; where the file is broken, have it made anew when it is needed next."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        if is_broken:
+            for ending in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + ending).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ Log lines are JSON on standard error. They hold the route's pattern and never th
 a header or a message of an exception, because a key or an address could stand in any of those.
 """
 
+import asyncio
 import logging
 import sys
 import time
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
 from endpoint import service_metrics
-from endpoint.errors import error_response, internal_error
+from endpoint.errors import error_response, internal_error, service_stops
 
 _PROCESSORS = [
     structlog.processors.add_log_level,
@@ -83,6 +84,11 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            # The server stops, and the time is over that requests are given to end; this one waits
+            # for its own body, maybe.
+            if status is None:
+                await error_response(Request(scope), service_stops())(scope, receive, send_with_id)
         except Exception as error:
             self._log.error("request failed", request_id=state["request_id"], **_where(error))
             if status is None:

@@ -7,14 +7,16 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from contextlib import suppress
+from functools import partial
 
 import uvicorn
 from structlog import get_logger
 from ulid import ULID
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from endpoint.asynchronous.addresses import AllowedTargets
 from endpoint.errors import envelope, unreadable_request
@@ -38,6 +40,7 @@ REQUESTS_OF_A_CONNECTION = 25
 _MOST_WORKERS_UNASKED = 4
 # A worker on a machine that is short of time answers its supervisor late, and is well all the same.
 _WORKER_ANSWERS_SECONDS = 30
+_LOOK_SECONDS = 0.1
 
 
 def serve(host: str, port: int, workers: int | None = None) -> None:
@@ -87,7 +90,33 @@ def _serve_alone(config: uvicorn.Config) -> None:
 
 
 class Supervisor(Multiprocess):
-    """Starts the workers, and ends them: uvicorn's, but for who comes meanwhile."""
+    """Starts the workers, and ends them: uvicorn's, but for who comes meanwhile, or is killed."""
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace the workers that have ended, or that do not answer."""
+        for process in self.processes:
+            process.ping = partial(self.is_answered_by, process)
+        super().keep_subprocess_alive()
+
+    def is_answered_by(self, process: Process, timeout: float) -> bool:
+        """Whether a worker answers within so many seconds.
+
+        uvicorn's own waits as long for one that was killed once it had been asked, and heeds no
+        signal meanwhile.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            process.parent_conn.send(b"ping")
+            while not process.parent_conn.poll(_LOOK_SECONDS):
+                if self.signal_queue:
+                    # First things first; it is asked again.
+                    return True
+                if not process.process.is_alive() or time.monotonic() >= deadline:
+                    return False
+            process.parent_conn.recv()
+        except (OSError, EOFError):
+            return False
+        return True
 
     def terminate_all(self) -> None:
         """End the workers; from then on a connection is refused, as nobody would answer it."""

@@ -70,6 +70,7 @@ class Snapshot:
     _plans: dict[str, str] = field(default_factory=dict)
     _kept_plans: OrderedDict[Hashable, ReadyPlan] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _making: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def cursor(self, seconds: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -113,7 +114,11 @@ class Snapshot:
 
     def earlier(self, snapshot_id: str) -> "Snapshot | None":
         """An earlier snapshot that comes out of this file, which has to stay open meanwhile."""
-        return self._earlier(snapshot_id) if snapshot_id in self._leads_to else None
+        if snapshot_id not in self._leads_to:
+            return None
+        # Two that made views of one name at once would be in each other's way.
+        with self._making:
+            return self._earlier(snapshot_id)
 
     def _made_earlier(self, snapshot_id: str) -> "Snapshot":
         """The tables as they were are views, in memory; they hide the file's tables of now."""

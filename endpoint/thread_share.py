@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import duckdb
+import structlog
 
 # Questions that come one after the other are alone once none met another for so long; to change the
 # number of threads again and again would cost more than it gains.
 _ALONE_SECONDS = 1.0
+
+_log = structlog.get_logger("endpoint")
 
 
 class ThreadShare:
@@ -29,6 +32,7 @@ class ThreadShare:
         self._running = 0
         self._met_at = 0.0
         self._threads = self._all
+        self._is_changing = False
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -47,7 +51,20 @@ class ThreadShare:
             if self._running > 1:
                 self._met_at = now
             wanted = self._share if now - self._met_at < _ALONE_SECONDS else self._all
-            if wanted != self._threads:
-                with closing(self._connection.cursor()) as cursor:
-                    cursor.execute(f"set threads = {wanted}")
-                self._threads = wanted
+            if wanted == self._threads or self._is_changing:
+                return
+            self._is_changing = True
+        # A thread that is to go ends what it has in hand first, which of a large question may be
+        # all of it; nobody but this thread waits for that.
+        threading.Thread(target=self._change, args=(wanted,), name="threads", daemon=True).start()
+
+    def _change(self, wanted: int) -> None:
+        try:
+            with closing(self._connection.cursor()) as cursor:
+                cursor.execute(f"set threads = {wanted}")
+            self._threads = wanted
+        except duckdb.Error as error:
+            # The file may have been let go meanwhile.
+            _log.info("number of threads not changed", reason=type(error).__name__)
+        finally:
+            self._is_changing = False

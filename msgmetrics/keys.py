@@ -29,6 +29,7 @@ KEY_PREFIX = "am_live_"
 LABEL_LENGTH = 14
 _RANDOM_LENGTH = 40
 _ALPHABET = string.ascii_letters + string.digits
+_WAIT_SECONDS = 10
 
 _SCHEMA = """
     create table if not exists keys (
@@ -138,11 +139,15 @@ class KeyStore:
             ).fetchone()
         return _record(row)
 
-    def find(self, text: str) -> ApiKey | None:
-        """The live key with this text, or None if there is none or it was revoked."""
+    def find(self, text: str, *, may_wait: bool = True) -> ApiKey | None:
+        """The live key with this text, or None if there is none or it was revoked.
+
+        Raises sqlite3.OperationalError where another process has the file for itself; at once where
+        it may not wait. A thread calls it in one of both ways only.
+        """
         digest = _hash(text)
         row = (
-            self._reader()
+            self._reader(_WAIT_SECONDS if may_wait else 0)
             .execute(f"select key_hash, {_COLUMNS} from keys where key_hash = ?", (digest,))
             .fetchone()
         )
@@ -153,11 +158,11 @@ class KeyStore:
         key = _record(row[1:])
         return key if key.revoked_at is None else None
 
-    def _reader(self) -> sqlite3.Connection:
+    def _reader(self, wait_seconds: float) -> sqlite3.Connection:
         """A connection of this thread that stays open; each statement sees the latest commit."""
         kept = getattr(self._of_thread, "reader", None)
         if kept is None or kept[1] != self._file():
-            database = self._connect()
+            database = self._connect(wait_seconds)
             kept = self._of_thread.reader = (database, self._file())
         return kept[0]
 
@@ -174,8 +179,8 @@ class KeyStore:
         with closing(self._connect()) as database:
             yield database
 
-    def _connect(self) -> sqlite3.Connection:
-        return open_shared(self._path, _SCHEMA, wait_seconds=10)
+    def _connect(self, wait_seconds: float = _WAIT_SECONDS) -> sqlite3.Connection:
+        return open_shared(self._path, _SCHEMA, wait_seconds=wait_seconds)
 
 
 def _checked_scopes(scopes: Iterable[str]) -> list[str]:

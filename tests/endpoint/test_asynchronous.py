@@ -10,10 +10,13 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from random import Random
 from types import SimpleNamespace
 
 import pytest
 from huey import SqliteHuey
+from hypothesis import given
+from hypothesis import strategies as st
 from published_by_hand import Installation, Message
 from receiver import answers, hangs_up, receiving, wait_until
 from served import ASK, QUESTION, app, serving
@@ -452,6 +455,33 @@ def test_who_is_called_from_a_line_comes_before_who_arrives_meanwhile():
     assert lines.begin("a", "4")
     assert lines.end("a", "4") is None
     assert lines.begin("a", "5"), "every place was given back"
+
+
+@given(of_one_account=st.integers(1, 3), seed=st.integers(0, 2**32))
+def test_a_line_never_stands_still_however_often_its_tasks_are_queued_again(of_one_account, seed):
+    """As where what has not ended is looked through, and queued a second time."""
+    chance = Random(seed)
+    lines, queue, running = Lines(of_one_account), [*range(12)], []
+    left = set(queue)
+    while left:
+        assert queue or running, "nobody would call the next"
+        step = chance.choice(["look through", "take", "take", "end"])
+        if step == "look through" and len(queue) < 50:
+            queue += sorted(left)
+        elif step == "take" and queue:
+            task = queue.pop(0)
+            called = None
+            if task not in left:
+                called = lines.give_up(task)
+            elif lines.begin("a", task):
+                running.append(task)
+            queue += [called] if called is not None else []
+        elif step == "end" and running:
+            task = running.pop(chance.randrange(len(running)))
+            left.remove(task)
+            called = lines.end("a", task)
+            queue += [called] if called is not None else []
+        assert len(running) == len(set(running)) <= of_one_account
 
 
 # -------------------------------------------------------------------------- how a request fails

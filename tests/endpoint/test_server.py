@@ -262,6 +262,28 @@ def test_requests_under_way_are_ended_before_the_service_does_and_endless_questi
         assert [line["event"] for line in server.log_lines()][-1].startswith("Finished")
 
 
+def test_who_has_not_sent_its_body_when_the_service_ends_is_told_so(tmp_path):
+    with serving(
+        tmp_path, prelude="from endpoint import server\nserver.GRACE_SECONDS = 1"
+    ) as server:
+        server.installation.publish([], "2026-05-05T12:00Z")
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(
+                "POST /v1/metrics/query HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n"
+                f"Authorization: Bearer {server.installation.key()}\r\n\r\n{{".encode()
+            )
+            # Answered after it, so what was sent before is being worked on.
+            server.http.get("/healthz")
+            server.process.send_signal(signal.SIGTERM)
+            head, _, body = read_all(connection).partition(b"\r\n\r\n")
+        error = json.loads(body)["error"]
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert error["code"] == "NOT_READY"
+        assert error["request_id"].encode() in head
+        server.process.wait(timeout=60)
+        assert "Exception" not in server.log()
+
+
 def test_a_request_under_way_is_ended_before_its_worker_is(tmp_path):
     with serving(tmp_path, workers=2) as server:
         server.installation.publish([], "2026-05-05T12:00Z")

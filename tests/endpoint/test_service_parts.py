@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import multiprocessing
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC
 from decimal import Decimal
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -19,6 +23,7 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 from published_by_hand import Installation
+from receiver import wait_until
 from served import publish_world
 from sqlglot import exp
 from uvicorn.server import ServerState
@@ -35,6 +40,7 @@ from endpoint.rows import json_rows, moment_text
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
 from endpoint.thread_share import ThreadShare
 from msgmetrics.errors import UserError
+from msgmetrics.published_tables import CHANGES
 from msgmetrics.settings import Settings
 
 
@@ -75,6 +81,27 @@ def test_who_never_ends_the_head_of_a_request_is_hung_up_on(monkeypatch, sent):
         return told
 
     assert asyncio.run(answer()) == b""
+
+
+class Asked:
+    """A worker as its supervisor sees it, which never answers."""
+
+    def __init__(self, *, is_alive):
+        self.parent_conn, self.child_conn = multiprocessing.Pipe()
+        self.process = SimpleNamespace(is_alive=lambda: is_alive)
+
+
+def test_a_worker_that_is_killed_while_it_is_asked_keeps_nobody_waiting():
+    supervisor = object.__new__(server.Supervisor)
+    supervisor.signal_queue = []
+    assert not supervisor.is_answered_by(Asked(is_alive=False), timeout=3600)
+    assert not supervisor.is_answered_by(Asked(is_alive=True), timeout=0.2)
+    supervisor.signal_queue.append(signal.SIGTERM)
+    assert supervisor.is_answered_by(Asked(is_alive=True), timeout=3600), "a signal is heeded first"
+    supervisor.signal_queue.clear()
+    answering = Asked(is_alive=True)
+    answering.child_conn.send(True)
+    assert supervisor.is_answered_by(answering, timeout=3600)
 
 
 def test_openapi_documents_every_parameter_and_the_key(installation, client_of):
@@ -144,7 +171,9 @@ def test_the_limiter_lets_exactly_the_limit_through(tmp_path, monkeypatch):
     assert limiter.admit("a") == 1
     now += 1
     assert [limiter.admit("a") for _ in range(4)] == [None, None, None, 1]
-    # A clock that is set back must not lock a key out.
+    # A clock that is set back a little lets nobody in twice, by more it must not lock a key out.
+    now -= 100_000_000
+    assert limiter.admit("a") == 2
     now -= 3600 * 1_000_000_000
     assert limiter.admit("a") is None
 
@@ -152,6 +181,34 @@ def test_the_limiter_lets_exactly_the_limit_through(tmp_path, monkeypatch):
 def test_a_limiter_that_cannot_count_lets_pass(tmp_path):
     (tmp_path / "rate_limit.sqlite").mkdir()
     assert RateLimiter(tmp_path / "rate_limit.sqlite", 1).admit("a") is None
+
+
+def test_a_file_of_the_limiter_that_is_removed_is_made_anew_for_all(tmp_path):
+    path = tmp_path / "rate_limit.sqlite"
+    workers = [RateLimiter(path, 2) for _ in range(2)]
+    assert [worker.admit("a") for worker in workers] == [None, None]
+    path.unlink()
+    assert [worker.admit("a") for worker in workers * 2] == [None, None, 1, 1]
+
+
+def test_a_file_of_the_limiter_that_is_no_database_is_replaced(tmp_path):
+    path = tmp_path / "rate_limit.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    workers = [RateLimiter(path, 2) for _ in range(2)]
+    assert workers[0].admit("a") is None, "what cannot be counted passes"
+    assert [worker.admit("a") for worker in workers * 2] == [None, None, 1, 1]
+
+
+def test_who_waits_for_the_limiter_waits_no_longer_than_it_may(tmp_path, monkeypatch):
+    monkeypatch.setattr("endpoint.rate_limit._MOST_WAIT_SECONDS", 0.2)
+    path = tmp_path / "rate_limit.sqlite"
+    limiter = RateLimiter(path, 1)
+    assert limiter.admit("a") is None
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with ThreadPoolExecutor(16) as pool:
+            assert list(pool.map(limiter.admit, ["a"] * 16)) == [None] * 16
+        other.execute("commit")
 
 
 def test_a_question_has_all_cores_when_it_is_alone_and_a_share_while_questions_meet(monkeypatch):
@@ -166,12 +223,69 @@ def test_a_question_has_all_cores_when_it_is_alone_and_a_share_while_questions_m
         with share.used():
             assert threads() == 4
             with share.used():
-                assert threads() == 2
+                wait_until(lambda: threads() == 2)
         with share.used():
             assert threads() == 2
         now += 1
         with share.used():
-            assert threads() == 4
+            wait_until(lambda: threads() == 4)
+
+
+def test_no_question_waits_until_threads_have_gone():
+    """DuckDB lets go of a thread once that has ended what it has in hand."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    class Busy:
+        def __init__(self, connection):
+            self._connection = connection
+
+        def cursor(self):
+            return Busy(self._connection.cursor())
+
+        def execute(self, sql):
+            if sql.startswith("set threads"):
+                asked.set()
+                assert go_on.wait(60)
+            return self._connection.execute(sql)
+
+        def close(self):
+            self._connection.close()
+
+    with duckdb.connect(config={"threads": 4}) as connection:
+        share = ThreadShare(Busy(connection), workers=2)
+        with share.used(), share.used():
+            assert asked.wait(60)
+            with share.used():
+                pass
+        go_on.set()
+        wait_until(lambda: connection.sql("select current_setting('threads')").fetchone() == (2,))
+
+
+def test_an_earlier_snapshot_may_be_asked_for_by_many_at_once(tmp_path, world, installation):
+    first = publish_world(world, installation)
+    with duckdb.connect(installation.settings.published_path.resolve()) as file:
+        file.execute(
+            "create table earlier_snapshots as select '01ARZ3NDEKTSV4RRFFQ69G5FAV' as snapshot_id, "
+            "* exclude (snapshot_id), 0 as batch_id from snapshots"
+        )
+        for table, changes in CHANGES.items():
+            file.execute(
+                f"create table {changes} as select 1 as batch_id, 1::tinyint as sign, * "
+                f"from {table} limit 0"
+            )
+    snapshots = Snapshots(installation.settings)
+    together = threading.Barrier(8)
+
+    def ask_for(number):
+        together.wait()
+        with snapshots.earlier("01ARZ3NDEKTSV4RRFFQ69G5FAV") as snapshot:
+            return snapshot.rows("select count(*) from messages", [])
+
+    with ThreadPoolExecutor(8) as pool, snapshots.current() as current:
+        assert current.snapshot_id == first
+        told = list(pool.map(ask_for, range(8)))
+        assert told == [current.rows("select count(*) from messages", [])] * 8
+    snapshots.close()
 
 
 def test_who_may_not_wait_for_others_that_count_is_told_and_is_counted_once_it_is_free(tmp_path):
