@@ -101,17 +101,20 @@
 
 {% macro positions(row_ids) -%}
     {#- Of these rows, which are scattered: the oldest, as many as still leave half of the table's vectors
-        unread. -#}
+        unread, but none of those that lie close together at its end. -#}
     select
         row_id,
-        row_number() over (order by row_id) <= least(max(row_id) over () // 4096, {{ most_scattered() }}) as is_scattered
+        row_number() over by_age <= least(max(row_id) over () // 4096, {{ most_scattered() }})
+        and max(row_id) over () - row_id > 4 * (count(*) over () - row_number() over by_age + 1) as is_scattered
     from ({{ row_ids }}) as row_ids
+    window by_age as (order by row_id)
 {%- endmacro %}
 
 
 {% macro records_at(relation, positions, columns='*') -%}
     {#- DuckDB reads what lies between the first and the last position, unless they are few enough for a
-        list. So the scattered old rows are found by such a list, the recent ones by their range. -#}
+        list. So the scattered old rows are found by such a list, the recent ones by their range. A list is
+        held against every vector, so that one of many recent rows would cost more than to read them. -#}
     select {{ columns }} from {{ relation }}
     where rowid in (select row_id from {{ positions }} where is_scattered)
     union all
