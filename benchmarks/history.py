@@ -152,7 +152,8 @@ select facts.* replace (
 )
 from facts.fct_messages as facts
 left join (
-    select message_id, interaction_id from raw.messages
+    -- a message has as many records as it has versions
+    select distinct message_id, interaction_id from raw.messages
     where interaction_id is not null and {is_original}
 ) as talks on facts.message_id = talks.message_id
 where facts.sent_at >= timestamp '{start}';
