@@ -21,7 +21,7 @@ from orchestration import progress
 from orchestration.asset_keys import JUDGED
 from orchestration.assets.published import GATE, marts
 from orchestration.batches import last_as_of
-from orchestration.failures import explained
+from orchestration.failures import TRIED_AGAIN, explained
 from orchestration.published_rows import published_snapshot
 from orchestration.publishing import drop_prepared, prepare
 from orchestration.resources import Writer
@@ -314,6 +314,7 @@ def _is_prepared(
         )
         for check in CHECKS
     ],
+    retry_policy=TRIED_AGAIN,
 )
 def gate(context: dg.AssetCheckExecutionContext, writer: Writer) -> Iterator[dg.AssetCheckResult]:
     """All checks of the last gate in one step, as most of their time is Great Expectations'."""

@@ -9,6 +9,8 @@ import dagster as dg
 import pytest
 
 from msgmetrics.catalogue import catalogue
+from orchestration.failures import TRIED_AGAIN
+from orchestration.partitions import PASS
 
 MODELS = Path(__file__).parents[2] / "dbt_project" / "models"
 
@@ -172,3 +174,9 @@ def test_whatever_says_what_becomes_of_a_message_is_part_of_its_definition(
         definition = definition_of_outcomes(here)
         assert definition not in known, model.stem
         known.add(definition)
+
+
+def test_every_step_of_a_pass_is_tried_again(defs: dg.Definitions) -> None:
+    steps = {step.name: step for step in defs.resolve_job_def(PASS).all_node_defs}
+    assert set(steps) == {"load", "build", "gate", "published__snapshot"}
+    assert all(step.retry_policy == TRIED_AGAIN for step in steps.values())
