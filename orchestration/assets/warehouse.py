@@ -43,7 +43,7 @@ from orchestration.restatement import (
     told_up_to,
     unfinished,
 )
-from orchestration.warehouse import warehouse
+from orchestration.warehouse import create_raw_tables, warehouse
 
 _MANIFEST = current_manifest(settings())
 _TRANSLATOR = Translator(settings=DagsterDbtTranslatorSettings(enable_asset_checks=True))
@@ -91,6 +91,7 @@ def build(
     with explained(context, writer.settings):
         days = requested_days(context)
         with warehouse(writer.settings) as connection:
+            create_raw_tables(connection)  # a backfill may be the first run after an update
             if days is not None or config.full_refresh:
                 _open_backfill(context, connection, writer.settings, days)
             if config.every_row:
