@@ -63,6 +63,7 @@ class AggregateQueries:
         self._results = Results(settings.endpoint_dir / "results")
         self._allowed = AllowedTargets.of(settings.callback_allow)
         self.worker = Worker(settings, snapshots, self._ledger, self._results)
+        self.check = self._ledger.check
 
     def check_backlog(self, key: ApiKey) -> None:
         """Raise ApiError 429 where the key's account has too many requests waiting."""

@@ -6,9 +6,10 @@ Nothing is decided here. A new family of routes is a module of its own, its rout
 import gc
 import os
 import signal
+import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from inspect import iscoroutinefunction
 from multiprocessing import parent_process
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
@@ -36,6 +38,7 @@ from endpoint.errors import (
     error_response,
     method_not_allowed,
     not_found,
+    not_readable,
     not_ready,
     service_stops,
     took_too_long,
@@ -52,6 +55,8 @@ from endpoint.turns import Turns, TurnsGivenBack
 from msgmetrics import settings as environment
 from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
+
+_log = structlog.get_logger("endpoint")
 
 
 class _PlainRoute(APIRoute):
@@ -131,7 +136,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TurnsGivenBack)
     app.add_middleware(RequestLog)
     _add_error_handlers(app)
-    _add_health_routes(app, snapshots)
+    _add_health_routes(app, snapshots, (gate.check, queries.check))
     _add_service_metrics(app, settings.service_metrics)
     _add_query_routes(app, gate, turns, MetricsQuery(snapshots))
     _add_aggregate_routes(app, gate, turns, queries)
@@ -294,7 +299,9 @@ def _add_aggregate_routes(
         )
 
 
-def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
+def _add_health_routes(
+    app: FastAPI, snapshots: Snapshots, checks: Sequence[Callable[[], None]]
+) -> None:
     @app.get(
         "/healthz",
         tags=["health"],
@@ -311,12 +318,14 @@ def _add_health_routes(app: FastAPI, snapshots: Snapshots) -> None:
         "/readyz",
         tags=["health"],
         operation_id="readyz",
-        summary="Whether a published snapshot is open",
+        summary="Whether a published snapshot is open, and keys and requests can be read",
         responses=documentation.READY_RESPONSES,
         response_class=Response,
     )
     def readyz(_: Request) -> Response:
-        """A published snapshot can be read."""
+        """A published snapshot can be read, and who asks can be found out."""
+        for check in checks:
+            check()
         with snapshots.current() as snapshot:
             body = {"status": "ready", "snapshot": snapshot.snapshot_id}
         return Response(to_json(body), media_type="application/json")
@@ -339,6 +348,15 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(NothingPublishedError)
     async def nothing_published(request: Request, _: NothingPublishedError) -> Response:
         return error_response(request, not_ready())
+
+    @app.exception_handler(sqlite3.Error)
+    async def not_read(request: Request, error: sqlite3.Error) -> Response:
+        _log.error(
+            "file of keys or requests not read",
+            reason=type(error).__name__,
+            said=getattr(error, "sqlite_errorname", None),
+        )
+        return error_response(request, not_readable())
 
     @app.exception_handler(TookTooLongError)
     async def too_long(request: Request, error: TookTooLongError) -> Response:

@@ -26,6 +26,10 @@ class Gate:
         self._rate_limiter = rate_limiter
         self._waiting = ThreadPoolExecutor(_THREADS_THAT_WAIT, thread_name_prefix="gate")
 
+    def check(self) -> None:
+        """Raises sqlite3.Error where no key can be looked up."""
+        self._keys.check()
+
     async def admitted(self, request: Request, scope: str) -> ApiKey:
         """The same as `admit`, in the thread of the event loop unless it would have to wait there.
 

@@ -133,6 +133,10 @@ def not_ready() -> ApiError:
     return ApiError(503, "NOT_READY", "nothing is published yet")
 
 
+def not_readable() -> ApiError:
+    return ApiError(503, "NOT_READY", "keys or requests cannot be read; tell the operator")
+
+
 def took_too_long(error: TookTooLongError) -> ApiError:
     return ApiError(503, "TIMEOUT", str(error))
 
@@ -168,7 +172,7 @@ _ACTIONS = {
     405: "Use a method that the Allow header names.",
     429: "Wait for as many seconds as the Retry-After header says.",
     500: "Try again later; if it fails again, tell the operator the X-Request-Id.",
-    503: "Try again once the operator has published data.",
+    503: "Try again later; if it stays so, tell the operator the X-Request-Id.",
 }
 
 

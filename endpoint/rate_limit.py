@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from msgmetrics.sqlite_files import open_shared
+from msgmetrics.sqlite_files import file_identity, is_broken, open_shared, remove
 
 _WINDOW_NS = 1_000_000_000
 _MOST_WAIT_SECONDS = 5
@@ -90,7 +90,7 @@ class RateLimiter:
             if not may_wait:
                 raise WouldWaitError from None
             # A limiter that cannot count must not take the service down with it.
-            connection.forget(is_broken=_says_broken(error))
+            connection.forget(for_good=is_broken(error))
             _log.warning("rate limit not counted", reason=type(error).__name__)
             return None
         finally:
@@ -110,13 +110,6 @@ class RateLimiter:
         return None
 
 
-def _says_broken(error: Exception) -> bool:
-    """Whether what is there is no database, or none any more; not where it cannot be had now."""
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(
-        error, sqlite3.OperationalError
-    )
-
-
 class _Connection:
     """A connection to the file, opened when it is needed, and again when another is in its place;
     for whom has the lock."""
@@ -129,28 +122,20 @@ class _Connection:
         self._opened: tuple[int, int] | None = None
 
     def opened(self) -> sqlite3.Connection:
-        if self._database is None or self._opened != self._file():
+        if self._database is None or self._opened != file_identity(self._path):
             self.forget()
             # What a power cut loses here is one second of counting.
             database = open_shared(
                 self._path, _SCHEMA, wait_seconds=self._wait_seconds, synchronous="off"
             )
             database.create_function("now_ns", 0, lambda: time.time_ns())
-            self._database, self._opened = database, self._file()
+            self._database, self._opened = database, file_identity(self._path)
         return self._database
 
-    def _file(self) -> tuple[int, int] | None:
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
-
-    def forget(self, *, is_broken: bool = False) -> None:
+    def forget(self, *, for_good: bool = False) -> None:
         """Close it; where the file is broken, have it made anew when it is needed next."""
         if self._database is not None:
             self._database.close()
             self._database = None
-        if is_broken:
-            for ending in ("", "-wal", "-shm"):
-                self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+        if for_good:
+            remove(self._path)

@@ -21,7 +21,7 @@ from ulid import ULID
 
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
-from msgmetrics.sqlite_files import open_shared
+from msgmetrics.sqlite_files import file_identity, open_shared
 
 SCOPES = ("metrics:read", "metrics:manage")
 
@@ -161,18 +161,16 @@ class KeyStore:
     def _reader(self, wait_seconds: float) -> sqlite3.Connection:
         """A connection of this thread that stays open; each statement sees the latest commit."""
         kept = getattr(self._of_thread, "reader", None)
-        if kept is None or kept[1] != self._file():
+        if kept is None or kept[1] != file_identity(self._path):
+            # Another file may have been put in its place.
             database = self._connect(wait_seconds)
-            kept = self._of_thread.reader = (database, self._file())
+            kept = self._of_thread.reader = (database, file_identity(self._path))
         return kept[0]
 
-    def _file(self) -> tuple[int, int] | None:
-        """Which file it is; another one may have been put in its place."""
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
+    def check(self) -> None:
+        """Raises sqlite3.Error where no key can be looked up."""
+        with self._open() as database:
+            database.execute("select count(*) from keys").fetchone()
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

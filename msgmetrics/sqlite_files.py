@@ -9,6 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+# Of an extended code the part that says of which kind it is.
+_PRIMARY = 0xFF
+
 
 def open_shared(
     path: Path,
@@ -38,3 +41,24 @@ def open_shared(
         database.close()
         raise
     return database
+
+
+def is_broken(error: Exception) -> bool:
+    """Whether what is there is no database, or none any more; not where it cannot be had now."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & _PRIMARY in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one that took its name; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def remove(path: Path) -> None:
+    """Remove a database and what SQLite keeps beside it."""
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)

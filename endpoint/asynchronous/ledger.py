@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgmetrics.sqlite_files import open_shared
+from msgmetrics.sqlite_files import file_identity, open_shared
 
 IN_PROGRESS, SUCCESS, FAILED = "IN_PROGRESS", "SUCCESS", "FAILED"
 
@@ -89,6 +89,7 @@ class Ledger:
         self._path = path
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
 
     def accept(
         self,
@@ -105,6 +106,11 @@ class Ledger:
                 " snapshot_id, accepted_at) values (?, ?, ?, ?, ?, ?)",
                 (request_id, account_key, question, callback_url, snapshot_id, time.time()),
             )
+
+    def check(self) -> None:
+        """Raises sqlite3.Error where no request can be looked up."""
+        with self._open() as database:
+            database.execute("select request_id from requests limit 1").fetchone()
 
     def open_of(self, account_key: str) -> int:
         """How many requests of an account have not ended or wait for their callback."""
@@ -236,15 +242,20 @@ class Ledger:
     def _open(self) -> Iterator[sqlite3.Connection]:
         """The connection; whatever is done with it is one statement, and so one transaction."""
         with self._lock:
-            if self._database is None:
+            if self._database is None or self._opened != file_identity(self._path):
+                # Another file may have been put in its place.
+                self._forget()
                 # What was answered with 201 is kept through a power cut as well.
                 database = open_shared(self._path, _SCHEMA, wait_seconds=30)
                 _widen(database)
-                self._database = database
+                self._database, self._opened = database, file_identity(self._path)
             yield self._database
 
     def close(self) -> None:
         with self._lock:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None

@@ -9,9 +9,11 @@ with its process: the next holder empties the queue, fills it from the ledger, a
 import fcntl
 import json
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +38,7 @@ from endpoint.rows import columns_of, json_rows, moment_text
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
 from endpoint.time_limits import ServiceStopsError, TookTooLongError
 from msgmetrics.settings import Settings
+from msgmetrics.sqlite_files import file_identity, is_broken, remove
 
 TRIES = 5
 MIB = 2**20
@@ -82,6 +85,9 @@ class Worker:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._queues: list[SqliteHuey] = []
+        self._opening = threading.Lock()
+        self._opened: tuple[int, int] | None = None
+        self._secret = b""
         self._consumers: list[Consumer] = []
         self._kept_lock: IO[str] | None = None
 
@@ -91,12 +97,12 @@ class Worker:
         secret: what the tasks in the queue are signed with; the same in every process.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._folder / "queue.sqlite"
-        answering = _queue("answers", path, secret)
-        calling = _queue("callbacks", path, secret)
-        self._queues = [answering, calling]
-        self._answer_task = answering.task(name="answer")(self._answer)
-        self._call_task = calling.task(name="call")(self._call)
+        self._secret = secret
+        try:
+            self._open_queues()
+        except (sqlite3.Error, OSError) as error:
+            # All else can be asked meanwhile, and requests are written down.
+            _log.error("queue not opened yet", reason=type(error).__name__)
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._thread.start()
 
@@ -112,10 +118,57 @@ class Worker:
     def enqueue(self, request_id: str) -> None:
         """Have a request of the ledger answered soon; where it cannot be queued now, later."""
         try:
+            self._open_queues()
             self._answer_task(request_id)
         except Exception as error:
             # It is written down, and the process that works looks for such requests.
             _log.warning("request not queued yet", reason=type(error).__name__)
+
+    # -------------------------------------------------------------------------------- the queue
+
+    @property
+    def _queue_path(self) -> Path:
+        return self._folder / "queue.sqlite"
+
+    def _open_queues(self) -> None:
+        """Open the queue's file, unless it is open; again where another is in its place, and a new
+        one where it is broken. Raises sqlite3.Error or OSError where that cannot be done now."""
+        if self._opened is not None and self._opened == file_identity(self._queue_path):
+            return
+        with self._opening, (self._folder / "queue.lock").open("a") as lock:
+            # Of processes that find it broken together one begins it anew.
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+            try:
+                self._connect_queues()
+            except sqlite3.DatabaseError as error:
+                if not is_broken(error):
+                    raise
+                _log.error("queue is broken and begun anew", reason=type(error).__name__)
+                remove(self._queue_path)
+                self._connect_queues()
+
+    def _connect_queues(self) -> None:
+        answering = _queue("answers", self._queue_path, self._secret)
+        calling = _queue("callbacks", self._queue_path, self._secret)
+        self._queues = [answering, calling]
+        self._answer_task = answering.task(name="answer")(self._answer)
+        self._call_task = calling.task(name="call")(self._call)
+        self._opened = file_identity(self._queue_path)
+
+    def _is_queue_broken(self) -> bool:
+        try:
+            for queue in self._queues:
+                len(queue)
+        except Exception as error:
+            return is_broken(error)
+        return False
+
+    def _begin_queue_anew(self) -> None:
+        with self._opening, (self._folder / "queue.lock").open("a") as lock:
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+            if self._opened == file_identity(self._queue_path):
+                remove(self._queue_path)
+        self._open_queues()
 
     # ------------------------------------------------------------------- the process that works
 
@@ -126,6 +179,9 @@ class Worker:
             except Exception as error:
                 # A disk may be full for a while; the requests are there all the same.
                 _log.error("requests are not worked off", reason=type(error).__name__)
+                if self._is_queue_broken():
+                    with suppress(sqlite3.Error, OSError):
+                        self._begin_queue_anew()
                 self._stop.wait(_AGAIN_SECONDS)
 
     def _work_once_alone(self) -> None:
@@ -140,6 +196,8 @@ class Worker:
             lock.flush()
             self._work_alone()
         finally:
+            while self._is_at_work() and not self._stop.wait(_LOOK_SECONDS):
+                pass
             if self._is_at_work():
                 # What does not stop in time ends with the process, and the lock with both.
                 self._kept_lock = lock
@@ -147,9 +205,11 @@ class Worker:
                 lock.close()
 
     def _work_alone(self) -> None:
+        self._open_queues()
         for queue in self._queues:
             queue.storage.flush_queue()
             queue.storage.flush_schedule()
+        worked_off = self._opened
         self._results.drop_drafts()
         self._fill()
         self._consumers = [
@@ -161,19 +221,22 @@ class Worker:
         try:
             for consumer in self._consumers:
                 consumer.start()
-            self._look_after()
+            self._look_after(worked_off)
         finally:
             for consumer in self._consumers:
                 consumer.stop_flag.set()
             for consumer in self._consumers:
                 consumer.stop(graceful=True)
 
-    def _look_after(self) -> None:
+    def _look_after(self, worked_off: tuple[int, int] | None) -> None:
+        """Until the service ends, or another file is in the queue's place."""
         swept, tidied = time.monotonic(), -float(_TIDY_SECONDS)
         while not self._stop.wait(_LOOK_SECONDS):
             now = time.monotonic()
             if now - swept >= _SWEEP_SECONDS:
                 swept = now
+                if file_identity(self._queue_path) != worked_off:
+                    return
                 self._sweep()
             if now - tidied >= _TIDY_SECONDS:
                 tidied = now
@@ -209,6 +272,8 @@ class Worker:
                 for request_id in self._ledger.overdue_callbacks(_SWEEP_SECONDS):
                     self._call_later(request_id, 0)
         except Exception as error:
+            if self._is_queue_broken():
+                raise
             _log.warning("requests not looked through", reason=type(error).__name__)
 
     def _tidy(self) -> None:

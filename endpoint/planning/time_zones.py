@@ -17,12 +17,14 @@ _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
 # A local clock is never further away from UTC; nearer to the ends of the calendar there is none.
 _EDGE = 2 * _DAY
+# The zone of the machine, and that of one where none was set.
+_OF_NO_PLACE = {"localtime", "Factory"}
 
 
 @cache
 def zone_names() -> frozenset[str]:
-    """The names of the IANA time zones."""
-    return frozenset(available_timezones())
+    """The names of the IANA time zones, without those that stand for no place of their own."""
+    return frozenset(available_timezones() - _OF_NO_PLACE)
 
 
 def offset_at(moment: datetime, zone: ZoneInfo) -> timedelta:

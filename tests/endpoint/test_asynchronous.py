@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -333,6 +334,73 @@ def test_a_fault_that_passes_keeps_no_request_from_its_end_and_its_callback(
         assert len(receiver.bodies) == (2 if name == "call_was_answered" else 1)
     finally:
         worker.close()
+
+
+def broken(path):
+    """Overwrites what SQLite keeps there, and ends what it remembers of it."""
+    for name in (path.name, path.name + "-wal", path.name + "-shm"):
+        beside = path.with_name(name)
+        if beside.exists():
+            beside.write_bytes(b"no database" * 10_000)
+
+
+@pytest.mark.parametrize("when", ["before the service", "while it works", "removed", "a folder"])
+def test_a_broken_queue_is_begun_anew_and_no_request_is_lost(place, receiver, monkeypatch, when):
+    monkeypatch.setattr(worker_module, "_SWEEP_SECONDS", 0.1)
+    monkeypatch.setattr(worker_module, "_AGAIN_SECONDS", 0.1)
+    queue = place.settings.endpoint_dir / "queue.sqlite"
+    ledger = place.ledger()
+    place.accept(ledger, receiver.url, "r1")
+    if when == "before the service":
+        queue.write_bytes(b"no database" * 10_000)
+    elif when == "a folder":
+        queue.mkdir()
+    worker = place.worker(ledger)
+    beside = place.worker(ledger)
+    worker.start(b"secret")
+    beside.start(b"secret")
+    try:
+        if when == "a folder":
+            time.sleep(0.3)
+            queue.rmdir()
+        receiver.wait_for("r1")
+        if when == "while it works":
+            broken(queue)
+        elif when == "removed":
+            queue.unlink()
+        for number, accepting in enumerate((worker, beside, worker, beside), 2):
+            accepting.enqueue(place.accept(ledger, receiver.url, f"r{number}"))
+        for number in range(2, 6):
+            receiver.wait_for(f"r{number}")
+        done(ledger)
+        assert Counter(receiver.ids()) == {f"r{number}": 1 for number in range(1, 6)}
+    finally:
+        worker.close()
+        beside.close()
+
+
+@pytest.mark.parametrize("name", ["keys.sqlite", "requests.sqlite"])
+def test_who_cannot_look_up_keys_or_requests_is_not_ready_and_says_so(place, client_of, name):
+    client = client_of(place.installation)
+    key = place.installation.key("acme", "metrics:read", "metrics:manage")
+    headers = {"Authorization": f"App {key}"}
+    known, path = "01ARZ3NDEKTSV4RRFFQ69G5FAV", place.settings.endpoint_dir / name
+    assert client.get("/readyz").status_code == 200
+    assert client.get(f"/metrics/1/requests/{known}", headers=headers).status_code == 404
+    whole = path.with_suffix(".whole")
+    with sqlite3.connect(path) as database:
+        database.execute("vacuum into ?", [str(whole)])
+    damaged = path.with_suffix(".damaged")
+    damaged.write_bytes(b"no database" * 10_000)
+    for ending in ("-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    damaged.replace(path)
+    assert client.get("/readyz").status_code == 503
+    refused = client.get(f"/metrics/1/requests/{known}", headers=headers)
+    assert (refused.status_code, refused.json()["errorCode"]) == (503, "E503")
+    whole.replace(path)
+    assert client.get("/readyz").status_code == 200
+    assert client.get(f"/metrics/1/requests/{known}", headers=headers).status_code == 404
 
 
 def test_a_request_that_could_not_be_queued_is_accepted_and_answered(

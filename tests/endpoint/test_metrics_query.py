@@ -363,6 +363,8 @@ def test_an_unknown_snapshot_is_refused(server, key, snapshot):
          ["filterBy.sentSince", "filterBy.sentUntil", "metrics"]),
         (b'{"filterBy": 1, "metrics": ["x"], "more": 1}', ["filterBy", "metrics[0]", "more"]),
         (b'{"filterBy": 1, "metrics": 1, "timezone": "Mars"}', ["filterBy", "metrics", "timezone"]),
+        (b'{"filterBy": 1, "metrics": 1, "timezone": "localtime"}',
+         ["filterBy", "metrics", "timezone"]),
         (b'{"filterBy": 1, "metrics": 1, "snapshot": 1}', ["filterBy", "metrics", "snapshot"]),
         (b'{"filterBy": 1, "metrics": 1, "a\\u0000b": 1}', ["filterBy", "metrics", "a\0b"]),
         (b'{"filterBy": 1, "metrics": 1, "\\ud800": 1}', ["body"]),
