@@ -1,6 +1,8 @@
 """The dbt project is whole: it builds and passes its own tests, and says what it holds."""
 
+import os
 import re
+import subprocess
 
 import duckdb
 import pytest
@@ -9,6 +11,7 @@ from dbt.cli.main import dbtRunner
 from small_world import create_raw_records
 
 from msgmetrics.catalogue import catalogue
+from orchestration.dbt import dbt_executable
 
 
 def nodes(kind: str) -> list[dict]:
@@ -44,6 +47,32 @@ def test_the_project_builds_and_passes_its_data_and_unit_tests(tmp_path, monkeyp
     }
     assert set(outcomes) == expected
     assert {name for name, status in outcomes.items() if status not in ("success", "pass")} == set()
+
+
+def test_events_grouped_in_turns_for_want_of_memory_are_those_grouped_at_once(tmp_path):
+    warehouse = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(str(warehouse)) as connection:
+        create_raw_records(connection)
+    grouped = []
+    for bytes_of_an_event in (1, 10**10):
+        subprocess.run(
+            [
+                *(dbt_executable(), "build", "--quiet", "--select", "+int_events_by_message"),
+                *("--exclude-resource-type", "test", "unit_test"),
+                *("--vars", f"bytes_of_a_grouped_event: {bytes_of_an_event}"),
+                *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
+                *("--target-path", str(tmp_path), "--log-path", str(tmp_path)),
+            ],
+            env={**os.environ, "MSGMETRICS_WAREHOUSE": str(warehouse)},
+            check=True,
+        )
+        with duckdb.connect(str(warehouse)) as connection:
+            rows = connection.execute("from facts.int_events_by_message order by all").fetchall()
+        (ran,) = (tmp_path / "run").rglob("int_events_by_message.sql")
+        grouped.append((rows, ran.read_text("utf-8").count("every_part")))
+    (at_once, one), (in_turns, several) = grouped
+    assert at_once == in_turns
+    assert (len(at_once) > 1, one, several > 5) == (True, 0, True)
 
 
 def test_every_data_test_states_its_severity():
