@@ -92,10 +92,10 @@ def load_with_ctrl_c(zone: Zone, moment: str, reading: int) -> None:
             return sql
         if moment == "before":
             signal.raise_signal(signal.SIGINT)
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
-        # Some seconds, not endless: while another thread of DuckDB works for the one that was
-        # interrupted, it sees that only at the statement's end.
-        long = "select count(*) from range(100000) as a, range(50000) as b"
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        # Seconds, also on a fast machine, but not endless: while another thread of DuckDB works
+        # for the one that was interrupted, it sees that only at the statement's end.
+        long = "select count(*) from range(200000) as a, range(100000) as b"
         return f"from ({sql}) where ({long}) > 0"
 
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
