@@ -196,14 +196,22 @@ def _failure(result: object, lead: str) -> UserError | KeyboardInterrupt:
         error = getattr(event.event_specific_data, "error", None)
         if error is not None and _first_cause(error).cls_name in interruptions:
             return KeyboardInterrupt()
-    for event in result.all_events:
-        if event.event_type_value == "ASSET_CHECK_EVALUATION":
-            check = event.event_specific_data
-            if not check.passed and check.severity.value == "ERROR":
-                return UserError(
-                    f"{lead}: the check {check.check_name} of "
-                    f"{'.'.join(check.asset_key.path)} failed; {story}."
-                )
+    checks = [
+        event.event_specific_data
+        for event in result.all_events
+        if event.event_type_value == "ASSET_CHECK_EVALUATION"
+    ]
+    stopped_by = [check for check in checks if not check.passed and check.severity.value == "ERROR"]
+    # One that found something says more than one that could not be made.
+    for check in sorted(stopped_by, key=lambda check: "broken_check" in check.metadata):
+        name = f"{check.check_name} of {'.'.join(check.asset_key.path)}"
+        if "broken_check" not in check.metadata:
+            return UserError(f"{lead}: the check {name} failed; {story}.")
+        cause = check.metadata["broken_check"].value
+        return UserError(
+            f"{lead}: the check {name} could not be made ({cause}), which says nothing of the "
+            f"data; {story}."
+        )
     for event in result.all_events:
         if event.event_type_value == "STEP_FAILURE":
             error = _first_cause(event.event_specific_data.error)

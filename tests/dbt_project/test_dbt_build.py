@@ -1,5 +1,6 @@
 """The dbt project is whole: it builds and passes its own tests, and says what it holds."""
 
+import json
 import os
 import re
 import subprocess
@@ -73,6 +74,48 @@ def test_events_grouped_in_turns_for_want_of_memory_are_those_grouped_at_once(tm
     (at_once, one), (in_turns, several) = grouped
     assert at_once == in_turns
     assert (len(at_once) > 1, one, several > 5) == (True, 0, True)
+
+
+def test_tests_of_every_row_find_a_fault_and_half_a_gigabyte_is_enough_for_them(tmp_path):
+    warehouse = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(str(warehouse)) as connection:
+        create_raw_records(connection)
+
+    def outcomes(command: str, *selected: str) -> dict[str, str]:
+        folders = ("--target-path", str(tmp_path), "--log-path", str(tmp_path))
+        projects = ("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT))
+        subprocess.run(
+            [dbt_executable(), command, "--quiet", *selected, *projects, *folders],
+            env={
+                **os.environ,
+                "MSGMETRICS_WAREHOUSE": str(warehouse),
+                "MSGMETRICS_WAREHOUSE_MEMORY": "500MB",
+                "MSGMETRICS_MODELS_AT_ONCE": "2",
+            },
+            check=False,
+        )
+        results = json.loads((tmp_path / "run_results.json").read_text("utf-8"))["results"]
+        return {
+            result["unique_id"].split(".")[2]: result["status"]
+            for result in results
+            if not result["unique_id"].startswith("operation")
+        }
+
+    made = outcomes("build", "--exclude-resource-type", "test", "unit_test")
+    assert set(made.values()) == {"success", "no-op"}
+    tests = outcomes("test", "--select", "tag:agreement")
+    assert (len(tests), set(tests.values())) == (8, {"pass"})
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute(
+            "update parts.hourly_by_country set delivered = delivered + 1 "
+            "where rowid = (select min(rowid) from parts.hourly_by_country)"
+        )
+    tests = outcomes("test", "--select", "tag:agreement")
+    assert {name for name, status in tests.items() if status != "pass"} == {
+        "assert_daily_equals_sum_of_hourly",
+        "assert_marts_agree_with_messages",
+    }
+    assert set(tests.values()) == {"pass", "fail"}
 
 
 def test_every_data_test_states_its_severity():
