@@ -15,8 +15,10 @@ from functools import partial
 from importlib.metadata import version
 from inspect import iscoroutinefunction
 from multiprocessing import parent_process
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
@@ -35,6 +37,7 @@ from endpoint.bodies import read_body
 from endpoint.cursors import Cursors, secret_of
 from endpoint.errors import (
     ApiError,
+    damaged,
     error_response,
     method_not_allowed,
     not_found,
@@ -49,10 +52,11 @@ from endpoint.metrics_query import MetricsQuery
 from endpoint.rate_limit import RateLimiter
 from endpoint.rendering import to_json
 from endpoint.request_log import RequestLog, configure_logging
-from endpoint.snapshots import NothingPublishedError, Snapshots
+from endpoint.snapshots import NothingPublishedError, Snapshots, UnreadableError
 from endpoint.time_limits import ServiceStopsError, TookTooLongError
 from endpoint.turns import Turns, TurnsGivenBack
 from msgmetrics import settings as environment
+from msgmetrics.damage import REMEDY, is_damaged
 from msgmetrics.keys import ApiKey, KeyStore
 from msgmetrics.settings import Settings
 
@@ -135,7 +139,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.stop_questions = snapshots.stop_questions
     app.add_middleware(TurnsGivenBack)
     app.add_middleware(RequestLog)
-    _add_error_handlers(app)
+    _add_error_handlers(app, settings.published_path)
     _add_health_routes(app, snapshots, (gate.check, queries.check))
     _add_service_metrics(app, settings.service_metrics)
     _add_query_routes(app, gate, turns, MetricsQuery(snapshots))
@@ -340,14 +344,28 @@ def _add_service_metrics(app: FastAPI, shown: str) -> None:
         return service_metrics.exposition()
 
 
-def _add_error_handlers(app: FastAPI) -> None:
+def _add_error_handlers(app: FastAPI, published: Path) -> None:
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:
         return error_response(request, error)
 
     @app.exception_handler(NothingPublishedError)
-    async def nothing_published(request: Request, _: NothingPublishedError) -> Response:
-        return error_response(request, not_ready())
+    async def nothing_published(request: Request, error: NothingPublishedError) -> Response:
+        is_there = isinstance(error, UnreadableError)
+        return error_response(request, damaged() if is_there else not_ready())
+
+    @app.exception_handler(duckdb.Error)
+    async def not_answered(request: Request, error: duckdb.Error) -> Response:
+        # A block of the file may be damaged of which other questions read nothing.
+        if not is_damaged(error):
+            raise error
+        _log.error(
+            "published file damaged",
+            file=str(published),
+            reason=str(error).splitlines()[0],
+            remedy=REMEDY,
+        )
+        return error_response(request, damaged())
 
     @app.exception_handler(sqlite3.Error)
     async def not_read(request: Request, error: sqlite3.Error) -> Response:

@@ -133,6 +133,10 @@ def not_ready() -> ApiError:
     return ApiError(503, "NOT_READY", "nothing is published yet")
 
 
+def damaged() -> ApiError:
+    return ApiError(503, "NOT_READY", "what is published cannot be read; tell the operator")
+
+
 def not_readable() -> ApiError:
     return ApiError(503, "NOT_READY", "keys or requests cannot be read; tell the operator")
 

@@ -26,11 +26,13 @@ from endpoint.planning.accounts import with_descendants
 from endpoint.planning.planner import PlanAsked, ReadyPlan, Table, read_tables
 from endpoint.thread_share import ThreadShare
 from endpoint.time_limits import TimeLimits
+from msgmetrics.damage import REMEDY
 from msgmetrics.published_tables import SNAPSHOT_ID, tables_as_of
 from msgmetrics.settings import Settings
 
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.02
+_SILENT_SECONDS = 60
 _MOST_KEPT_PLANS = 1000
 _KEPT_EARLIER = 200
 
@@ -39,6 +41,10 @@ _log = structlog.get_logger("endpoint")
 
 class NothingPublishedError(Exception):
     """There is no published snapshot that can be read."""
+
+
+class UnreadableError(NothingPublishedError):
+    """There is a published file, and it cannot be read."""
 
 
 class SnapshotGoneError(Exception):
@@ -207,15 +213,16 @@ class Snapshots:
         self._limits = TimeLimits(settings.question_seconds)
         self._open: dict[tuple, Snapshot] = {}
         self._file_behind_published: tuple | None = None
+        self._silent_until: dict[Path, float] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
     @contextmanager
     def current(self) -> Iterator[Snapshot]:
-        """The snapshot that is published now. Raises NothingPublishedError."""
+        """The snapshot that is published now. Raises NothingPublishedError, UnreadableError."""
         snapshot = self._acquire(self._published)
         if snapshot is None:
-            raise NothingPublishedError
+            raise UnreadableError if self._published.exists() else NothingPublishedError
         try:
             yield snapshot
         finally:
@@ -298,8 +305,22 @@ class Snapshots:
                 # Not there, or replaced between the two looks at it.
                 continue
             except duckdb.Error as error:
-                _log.warning("published file not readable", reason=type(error).__name__)
+                self._tell_unreadable(name, error)
         return None
+
+    def _tell_unreadable(self, name: Path, error: duckdb.Error) -> None:
+        """Once a minute, however often it is looked at."""
+        now = time.monotonic()
+        with self._lock:
+            if now < self._silent_until.get(name, now):
+                return
+            self._silent_until[name] = now + _SILENT_SECONDS
+        _log.error(
+            "published file not readable",
+            file=str(name),
+            reason=str(error).splitlines()[0],
+            remedy=REMEDY,
+        )
 
     def _file_behind(self, name: Path) -> tuple:
         """The path that a name leads to, and which state of which file is there. Raises OSError."""

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from msgmetrics.console import plain
+from msgmetrics.damage import is_damaged
 from msgmetrics.errors import UserError
 from msgmetrics.published_tables import CHANGES, MESSAGES, URL_CLICKS, VIEWS, marts
 from msgmetrics.running import published
@@ -34,7 +35,8 @@ def export(
     """Writes what changed since the last export; says the snapshot, days and files written.
 
     While it writes, and where it was killed, `.being-written` stands beside the tables.
-    Raises UserError where the folder cannot be written or holds something else.
+    Raises UserError where the folder cannot be written or holds something else, and where the
+    published file is damaged.
     """
     state = _state_of(folder)
     with published(settings) as connection:
@@ -57,6 +59,8 @@ def export(
             fresh.replace(folder / _STATE)
             shutil.rmtree(being_written)
         except (OSError, duckdb.IOException) as error:
+            if is_damaged(error):  # what is read, not what is written
+                raise
             raise UserError(
                 f"--to {folder} cannot be written ({str(error).splitlines()[0]}): make room or "
                 "give another folder; the next export goes on from the last one that ended."
@@ -75,7 +79,7 @@ def _state_of(folder: Path) -> dict[str, str] | None:
     """What the last export wrote of itself; None for a fresh folder."""
     try:
         return json.loads((folder / _STATE).read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:
         raise UserError(

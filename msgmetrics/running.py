@@ -21,6 +21,7 @@ import duckdb
 import httpx
 
 from msgmetrics.console import plain, say, show_table
+from msgmetrics.damage import damaged, is_damaged
 from msgmetrics.errors import UserError
 from msgmetrics.keys import KeyStore
 from msgmetrics.settings import PROJECT_ROOT, Settings
@@ -31,7 +32,10 @@ _STEPS = {"load": "load", "build": "build", "published__snapshot": "publish"}
 
 @contextmanager
 def published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A read-only connection to the current snapshot. Raises UserError before the first."""
+    """A read-only connection to the current snapshot.
+
+    Raises UserError before the first, and where the file turns out to be damaged.
+    """
     if not settings.published_path.exists():
         raise UserError(
             f"Nothing is published in {settings.published_path.parent} yet: run `msgmetrics run` "
@@ -40,12 +44,13 @@ def published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         connection = duckdb.connect(str(settings.published_path), read_only=True)
     except duckdb.Error as error:
-        raise UserError(
-            f"The published file {settings.published_path} cannot be opened "
-            f"({str(error).splitlines()[0]}): make it anew with `msgmetrics run --republish`."
-        ) from None
+        raise damaged(settings.published_path, error) from None
     try:
         yield connection
+    except duckdb.Error as error:
+        if is_damaged(error):
+            raise damaged(settings.published_path, error) from None
+        raise
     finally:
         connection.close()
 

@@ -15,6 +15,7 @@ import duckdb
 import pytest
 import yaml
 from compiled import PROJECT
+from damaged_file import damage
 from hostile import RecordSet, drawn, side_by_side
 from incremental_warehouse import SOON_CROWDED, IncrementalWarehouse
 from published_readers import hold, read_in_a_loop
@@ -544,6 +545,22 @@ def test_an_export_holds_every_row_and_the_next_writes_what_changed(
     (tmp_path / "other" / "file").touch()
     with pytest.raises(UserError, match="a folder of its own"):
         export(home, tmp_path / "other")
+
+
+def test_of_a_damaged_block_a_user_is_told_in_which_file_it_is_and_what_to_do(
+    home: Settings, tmp_path: Path
+) -> None:
+    damage(home.published_path.resolve(), "hourly_by_country")
+    for ask in (
+        lambda: export(home, tmp_path / "lake"),
+        lambda: changes_between(home, since=None, upto=None, mart="hourly_by_country"),
+    ):
+        with pytest.raises(UserError) as told:
+            ask()
+        assert str(home.published_path) in str(told.value)
+        assert "run --republish" in str(told.value)
+    publish_now(home, anew=True)
+    assert export(home, tmp_path / "lake")["days"] is None
 
 
 def test_a_folder_shows_whether_its_export_is_whole(home: Settings, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from endpoint.rendering import to_json
 from endpoint.rows import columns_of, json_rows, moment_text
 from endpoint.snapshots import NothingPublishedError, SnapshotGoneError, Snapshots
 from endpoint.time_limits import ServiceStopsError, TookTooLongError
+from msgmetrics.damage import REMEDY, is_damaged
 from msgmetrics.settings import Settings
 from msgmetrics.sqlite_files import file_identity, is_broken, remove
 
@@ -362,8 +363,11 @@ class Worker:
                     "request not answered",
                     asynchronous_request=request.request_id,
                     error=type(error).__name__,
+                    **({"remedy": REMEDY} if is_damaged(error) else {}),
                 )
                 failure = "The request could not be answered; tell the operator its id."
+                if is_damaged(error):
+                    failure = "What is published cannot be read; tell the operator, and ask anew."
         body = {"requestId": request.request_id, "status": FAILED, "failureMessage": failure}
         self._results.write(request.request_id, [to_json(body)])
         return FAILED, failure

@@ -4,9 +4,10 @@ import re
 import string
 
 import pytest
+from damaged_file import damage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from published_by_hand import Installation
+from published_by_hand import Installation, Message
 
 from msgmetrics.settings import Settings
 
@@ -246,7 +247,23 @@ def test_readiness_follows_publication(installation, client_of):
 def test_a_published_file_that_cannot_be_read_is_not_ready(installation, client_of):
     installation.settings.published_path.parent.mkdir(parents=True)
     installation.settings.published_path.write_bytes(b"no database")
-    refusal(client_of(installation).get("/readyz"), 503, "NOT_READY")
+    told = refusal(client_of(installation).get("/readyz"), 503, "NOT_READY")
+    assert told["message"] == "what is published cannot be read; tell the operator"
+
+
+def test_a_damaged_block_is_told_to_who_asks_for_it_and_to_the_operator_how_to_mend_it(
+    installation, client_of, capsys
+):
+    installation.publish([Message("2026-05-05T01:00Z")], AS_OF)
+    damage(installation.settings.published_path.resolve(), "hourly_by_channel")
+    client, key = client_of(installation), installation.key()
+    that_day = f"{INBOUND}?metric=received&from=2026-05-05T00:00Z&to=2026-05-06T00:00Z"
+    told = refusal(get(client, key, that_day), 503, "NOT_READY")
+    assert told["message"] == "what is published cannot be read; tell the operator"
+    logged = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
+    assert any("run --republish" in line and "msgmetrics.duckdb" in line for line in logged)
+    # others are answered as before
+    assert client.get("/readyz").status_code == 200
 
 
 def test_a_fault_of_ours_shows_no_trace(service, monkeypatch, capsys):
