@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 
 from msgmetrics.errors import UserError
-from msgmetrics.published_tables import changes_of_mart, marts, tables_as_of
-from msgmetrics.running import published
+from msgmetrics.published_tables import VIEWS, changes_of_mart, marts, tables_as_of
+from msgmetrics.running import need_known, published
 from msgmetrics.settings import Settings
 
 
@@ -27,9 +27,13 @@ def changes_between(
     """from, to: the snapshots; rows: period_start, the mart's keys, measure, before, after, change.
 
     since: None for the snapshot before the other; upto: None for the current one. Raises UserError
-    for a mart or a snapshot that is not known.
+    for a mart, a snapshot or an account that is not known.
     """
     known = marts()
+    if mart in VIEWS:
+        raise UserError(
+            f"{mart} is a view of {VIEWS[mart].rpartition(' ')[2]} and changes with it: name that."
+        )
     if mart not in known:
         raise UserError(f"There is no mart {mart!r}: use one of {', '.join(known)}.")
     with published(settings) as connection:
@@ -45,6 +49,8 @@ def changes_between(
                 )
         if since > upto:
             raise UserError("--from is the later of the two snapshots: swap them.")
+        if account is not None:
+            need_known(connection, [account])
         cursor = _differences(connection, mart, batches[since], batches[upto], account, limit)
         names = [column[0] for column in cursor.description]
         rows = [dict(zip(names, map(_short, row), strict=True)) for row in cursor.fetchall()]

@@ -12,7 +12,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -21,11 +20,16 @@ from endpoint.planning.accounts import accounts_asked
 from endpoint.planning.answer import Answer, run
 from endpoint.planning.periods import requested_period
 from endpoint.planning.planner import plan, read_tables
-from endpoint.planning.question import QUERY_ROUTE, InvalidQuestionError, read_question
+from endpoint.planning.question import (
+    QUERY_ROUTE,
+    SENTENCES,
+    InvalidQuestionError,
+    read_question,
+)
 from msgmetrics.catalogue import catalogue
 from msgmetrics.console import console_for_answers, plain, print_json, say, table_of
 from msgmetrics.errors import UserError
-from msgmetrics.running import published
+from msgmetrics.running import need_known, published
 from msgmetrics.settings import Settings
 
 # Filters that take one text; all others take lists.
@@ -118,9 +122,16 @@ def _as_typed(member: str, violation: str, body: dict[str, Any]) -> str:
     option = _OPTIONS.get(name, f"--filter {name}")
     told = f"{option}: {violation.rstrip('.')}"
     if name in _NAMES and index.rstrip("]").isdigit():
-        known = list(_NAMES[name]())
-        near = get_close_matches(body[name][int(index.rstrip("]"))], known, n=3, cutoff=0.4)
-        return f"{told}; near are {', '.join(near)}" if near else told
+        given, known = body[name][int(index.rstrip("]"))], list(_NAMES[name]())
+        if given in known:  # and does not go with the rest
+            return told
+        near = get_close_matches(given, known, n=3, cutoff=0.6)
+        table = "metrics" if name == "metrics" else "dimensions"
+        hint = f"near are {', '.join(near)}" if near else f"the README lists all {table}"
+        return f"{told}; {hint}"
+    if violation.startswith(SENTENCES["extra_forbidden"]) and member.startswith("filterBy."):
+        known = sorted({d.filter for d in catalogue().dimensions.values() if d.filter})
+        return f"{told}; filters are {', '.join(known)}"
     return f"{told}, or a day, as 2026-05-05" if option in ("--from", "--to") else told
 
 
@@ -148,7 +159,7 @@ def query(
         row = connection.execute("select as_of, snapshot_id from snapshots").fetchone()
         as_of, snapshot_id = row[0].replace(tzinfo=UTC), row[1]
         period = requested_period(question.since, question.until, as_of=as_of)
-        _need_known(connection, question.account_keys)
+        need_known(connection, question.account_keys)
         if period != (question.since, question.until):
             say(
                 f"Counted are whole hours, up to the last complete one: "
@@ -161,18 +172,6 @@ def query(
             return
         answer = run(connection, planned.ready())
     _print(answer, snapshot_id, as_of, csv=csv, parquet=parquet, as_json=as_json)
-
-
-def _need_known(connection: duckdb.DuckDBPyConnection, accounts: Sequence[str]) -> None:
-    """Raises UserError for an account that is neither listed nor the owner of a message."""
-    for account in accounts:
-        row = connection.execute(
-            "select exists (from accounts where account_key = $key) "
-            "or exists (from messages where account_key = $key)",
-            {"key": account},
-        ).fetchone()
-        if not row[0]:
-            raise UserError(f"There is no account {account!r} in the published snapshot.")
 
 
 def _print(

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,6 +69,18 @@ def known_accounts(settings: Settings) -> set[str]:
             "select account_key from accounts union select account_key from daily_by_channel"
         ).fetchall()
         return {key for (key,) in rows}
+
+
+def need_known(connection: duckdb.DuckDBPyConnection, accounts: Sequence[str]) -> None:
+    """Raises UserError for an account that is neither listed nor the owner of a message."""
+    for account in accounts:
+        row = connection.execute(
+            "select exists (from accounts where account_key = $key) "
+            "or exists (from messages where account_key = $key)",
+            {"key": account},
+        ).fetchone()
+        if not row[0]:
+            raise UserError(f"There is no account {account!r} in the published snapshot.")
 
 
 # --- a pass ---------------------------------------------------------------------------------

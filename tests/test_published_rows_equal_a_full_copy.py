@@ -523,8 +523,15 @@ def test_changes_between_two_snapshots_lead_from_one_to_the_other(history: Histo
         (*(row[key] for key in keys), row["measure"]): (row["before"], row["after"])
         for row in found["rows"]
     } == expected
-    with pytest.raises(UserError, match="is not held"):
-        changes_between(history.settings, since="nothing", upto=None, mart="minutely")
+    for wrong, said in (
+        ({"since": "nothing"}, "is not held"),
+        ({"mart": "daily_by_account"}, "is a view of daily_by_channel"),
+        ({"mart": "weekly"}, "There is no mart 'weekly'"),
+        ({"account": "nobody"}, "There is no account 'nobody'"),
+    ):
+        with pytest.raises(UserError, match=said):
+            asked = {"since": None, "upto": None, "mart": "minutely"} | wrong
+            changes_between(history.settings, **asked)
 
 
 def test_an_export_holds_every_row_and_the_next_writes_what_changed(

@@ -29,6 +29,19 @@ def test_a_name_that_is_not_in_the_catalogue_is_answered_with_those_that_are_nea
     assert "--metrics: 'TOTAL_TRAFIC_COUNT' is no metric of the catalogue; near are " in sentence
     assert "TOTAL_TRAFFIC_COUNT" in sentence
     assert "--by: 'CHANNELS' is no dimension of the catalogue; near are CHANNEL_" in sentence
+    assert "the README lists all dimensions" in told(tmp_path, by=["NOPE"])
+
+
+def test_a_metric_that_is_known_and_does_not_fit_is_not_offered_again(tmp_path):
+    sentence = told(tmp_path, metrics=["TRAFFIC_DELIVERY_RATE"], by=["URL"])
+    assert "does not go with the dimension URL" in sentence
+    assert "near are" not in sentence
+
+
+def test_a_filter_that_is_not_known_is_answered_with_those_that_are(tmp_path):
+    sentence = told(tmp_path, filters=["nope=1"])
+    assert "--filter nope: is not known here; filters are accountKeys, " in sentence
+    assert "timeToDeliver" in sentence
 
 
 def test_a_moment_that_is_none_is_told_by_its_option_with_the_forms_it_may_have(tmp_path):

@@ -468,7 +468,7 @@ def _can_be_listed(value: object) -> bool:
 
 
 # By pydantic's type of an error; the member's name stands before these words.
-_SENTENCES = {
+SENTENCES = {
     "missing": "is required",
     "extra_forbidden": "is not known here",
     "model_type": "must be an object",
@@ -487,7 +487,7 @@ _SENTENCES = {
 
 def _told(error: ValidationError, body: object) -> Iterable[_Violation]:
     for found in error.errors(include_url=False, include_input=False):
-        sentence = _SENTENCES.get(found["type"], "is not usable")
+        sentence = SENTENCES.get(found["type"], "is not usable")
         path = found["loc"]
         if len(path) == 3 and path[1] in OTHER_SPELLINGS and _is_one_value(body, path[1]):
             path = path[:2]

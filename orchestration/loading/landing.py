@@ -65,6 +65,7 @@ class Listing:
     unlisted: what is wrong with each folder whose files could not be listed, in words.
     misspelled: folders that are not read, by the name that theirs is nearly.
     unread: names of files that may be meant, but have another ending than those that are read.
+    beside: names of files that would be read if they lay in one of the folders.
     """
 
     files: tuple[LandingFile, ...]
@@ -72,6 +73,7 @@ class Listing:
     unlisted: tuple[str, ...] = ()
     misspelled: Mapping[str, str] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 def state_of(path: Path) -> FileState:
@@ -108,18 +110,25 @@ def list_landing(landing: Path) -> Listing:
                         unread.append(str((Path(folder) / name).relative_to(landing)))
                 else:
                     files.append(found)
-    return Listing(tuple(files), left_alone, tuple(unlisted), _misspelled(landing), tuple(unread))
+    misspelled, beside = _beside_the_folders(landing)
+    return Listing(
+        tuple(files), left_alone, tuple(unlisted), misspelled, tuple(unread), tuple(beside)
+    )
 
 
-def _misspelled(landing: Path) -> dict[str, str]:
-    """Folders beside those that are read whose names are nearly theirs, as webhook."""
+def _beside_the_folders(landing: Path) -> tuple[dict[str, str], list[str]]:
+    """(folders whose names are nearly those of the ones that are read, as webhook; files that
+    would be read in one of these)."""
     known = records.folders()
     try:
-        beside = sorted(e.name for e in os.scandir(landing) if e.name not in known and e.is_dir())
+        beside = sorted(os.scandir(landing), key=lambda entry: entry.name)
+        folders = [entry.name for entry in beside if entry.is_dir() and entry.name not in known]
+        files = [entry.name for entry in beside if entry.is_file()]
     except OSError:  # whose names cannot be listed
-        return {}
-    close = {name: get_close_matches(name.lower(), known, n=1, cutoff=0.8) for name in beside}
-    return {name: meant[0] for name, meant in close.items() if meant}
+        return {}, []
+    close = {name: get_close_matches(name.lower(), known, n=1, cutoff=0.8) for name in folders}
+    misspelled = {name: meant[0] for name, meant in close.items() if meant}
+    return misspelled, [f for f in files if f.endswith(tuple(ENDINGS)) and not _is_hidden(f)]
 
 
 def _walk(top: Path, unlisted: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -152,8 +152,13 @@ class Loader:
         if listing.unread:
             report.remarks.append(
                 f"The landing zone has files that are not read ({len(listing.unread):,}, as "
-                f"{listing.unread[0]}), because their names end otherwise than "
-                f"{', '.join(ENDINGS)}, or in {WEBHOOKS}/ in .csv."
+                f"{listing.unread[0]}): read are names that end in {', '.join(ENDINGS)}, and of "
+                f"them none of CSV in {WEBHOOKS}/."
+            )
+        if listing.beside:
+            report.remarks.append(
+                f"The landing zone has files beside its folders ({len(listing.beside):,}, as "
+                f"{listing.beside[0]}), which are not read: move each into {', '.join(folders())}."
             )
         try:
             new = self._new_files(listing.files, report, rehash=rehash)

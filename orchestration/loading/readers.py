@@ -253,7 +253,8 @@ def _line_batch(numbers: list[int], lines: list[str]) -> pa.Table:
 def csv_header(path: Path) -> tuple[str, ...]:
     """The column names of a CSV file, none if it is empty.
 
-    Raises UnreadableFileError where a name stands twice: no one could say which column is meant.
+    Raises UnreadableFileError where a name stands twice, for no one could say which column is
+    meant, and where they are not separated by commas.
     """
     csv.field_size_limit(1 << 30)
     reader = csv.reader((text for _, text in text_lines(path)), strict=True)
@@ -261,6 +262,10 @@ def csv_header(path: Path) -> tuple[str, ...]:
         header = next(filter(_is_filled, reader), [])
     except csv.Error as error:
         raise UnreadableFileError(f"has no readable header ({error})") from None
+    if len(header) == 1 and (separators := [mark for mark in ";\t|" if mark in header[0]]):
+        raise UnreadableFileError(
+            f"separates the names in its header by {separators[0]!r}, where CSV has commas"
+        )
     if any("\0" in name for name in header):
         raise UnreadableFileError("has a NUL character in its header")
     twice = sorted({name for name in header if name and header.count(name) > 1})

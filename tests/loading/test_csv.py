@@ -99,6 +99,10 @@ def test_rows_after_a_broken_one_are_read(zone: Zone):
     (
         ("account_key,name,account_key", "the file names account_key twice in its header"),
         ("account_key,x,x", "the file names x twice in its header"),
+        (
+            "account_key;name",
+            "the file separates the names in its header by ';', where CSV has commas",
+        ),
         ('account_key,"x" y', "the file has no readable header (',' expected after '\"')"),
         ('account_key,"x', "the file has no readable header (unexpected end of data)"),
     ),

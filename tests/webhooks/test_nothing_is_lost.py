@@ -203,6 +203,16 @@ def test_a_file_that_lies_astray_is_quarantined_whole(archive, name: str, reason
     assert not archive.rows("from raw.quarantine where closed_at is null")
 
 
+def test_a_file_beside_the_folders_is_named_in_a_remark(archive) -> None:
+    write(archive.landing, "twilio/account=a/x.jsonl", [request(STATUS)])
+    (archive.landing / "loose.jsonl").write_text("{}", "utf-8")
+    (archive.landing / "notes.txt").write_text("no data", "utf-8")
+    assert archive.load().remarks == [
+        "The landing zone has files beside its folders (1, as loose.jsonl), which are not read: "
+        "move each into messages, events, accounts, webhooks."
+    ]
+
+
 def test_a_folder_whose_name_is_nearly_right_is_named_in_a_remark(archive) -> None:
     write(archive.landing, "twilio/account=a/x.jsonl", [request(STATUS)])
     (archive.landing / "webhook" / "twilio").mkdir(parents=True)
