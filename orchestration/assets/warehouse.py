@@ -230,9 +230,10 @@ def _told(
     results = invocation.get_artifact("run_results.json")["results"]
     messages = {result["unique_id"]: result["message"] or "" for result in results}
     for check in not_made:
-        # dbt's own first line names the node.
+        # dbt's own first line names the node; behind a colon DuckDB may quote what a record holds.
         lines = messages.get(str(check.metadata["unique_id"].value), "").splitlines()[1:]
         cause = next((line.strip() for line in lines if line.strip()), "it gives no reason")
+        cause = cause.partition(":")[0]
         if "Out of Memory" in cause:
             cause += "; MSGMETRICS_MEMORY gives it more"
         if dg.AssetCheckKey(check.asset_key, check.check_name) in context.selected_asset_check_keys:
