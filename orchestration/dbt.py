@@ -4,10 +4,12 @@ Asset key = schema / name, group = folder = schema. What to run of the project, 
 `assets/warehouse.py`.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -122,28 +124,45 @@ def dbt_project(settings: Settings) -> DbtProject:
 
 
 def current_manifest(settings: Settings) -> Path:
-    """The project's manifest, parsed anew where any of its files is younger."""
+    """The project's manifest, parsed anew where any of its files is younger.
+
+    Of several processes that begin together one parses, and the others wait for it. Nobody reads
+    half a manifest, whenever a process ends.
+    """
     manifest = settings.dbt_target / "manifest.json"
-    newest = max(path.stat().st_mtime for path in _files_of_project(settings))
-    if not manifest.exists() or manifest.stat().st_mtime < newest:
-        _parse(settings)
+    if not _is_current(manifest, settings):
+        settings.dbt_target.mkdir(parents=True, exist_ok=True)
+        with (settings.dbt_target / "parse.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_current(manifest, settings):
+                _parse(settings)
     return manifest
+
+
+def _is_current(manifest: Path, settings: Settings) -> bool:
+    newest = max(path.stat().st_mtime for path in _files_of_project(settings))
+    return manifest.exists() and manifest.stat().st_mtime >= newest
 
 
 def _parse(settings: Settings) -> None:
     from dbt.cli.main import dbtRunner
 
     os.environ.update(dbt_environment(settings))
-    settings.dbt_target.mkdir(parents=True, exist_ok=True)
     settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
+    folder, began = settings.dbt_target / "parsed", time.time()
     result = dbtRunner().invoke(
         [
             *("parse", "--quiet", "--project-dir", str(settings.dbt_project_dir)),
-            *("--profiles-dir", str(PROFILES_DIR), "--target-path", str(settings.dbt_target)),
+            *("--profiles-dir", str(PROFILES_DIR), "--target-path", str(folder)),
         ]
     )
     if not result.success:
         raise RuntimeError(f"the dbt project does not parse: {result.exception}")
+    # dbt writes them piece by piece. The manifest comes last: it says that all are there.
+    for name in ("partial_parse.msgpack", "manifest.json"):
+        whole = shutil.copy(folder / name, settings.dbt_target / f".{name}")
+        os.utime(whole, (began, began))  # a file that was changed meanwhile is younger
+        os.replace(whole, settings.dbt_target / name)
 
 
 def drop_old_artefacts(settings: Settings, keep: int = 20) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster_dbt import DbtCliInvocation
 
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
@@ -62,3 +63,45 @@ def _tell_what_is_left(
             f"Not published yet: {'; '.join(batches)}. Nothing is lost: the next run goes on here."
         )
     return {"not_published_yet": dg.MetadataValue.json(batches)}
+
+
+# --- checks of a build -------------------------------------------------------------------
+
+
+def told_of_broken(
+    context: dg.AssetExecutionContext,
+    invocation: DbtCliInvocation,
+    not_made: list[dg.AssetCheckResult],
+) -> Iterator[dg.AssetCheckResult]:
+    """The checks whose statement broke, with the cause, as the last gate tells of its own."""
+    if not not_made:
+        return
+    results = invocation.get_artifact("run_results.json")["results"]
+    messages = {result["unique_id"]: result["message"] or "" for result in results}
+    for check in not_made:
+        # dbt's own first line names the node; behind a colon DuckDB may quote what a record holds.
+        lines = messages.get(str(check.metadata["unique_id"].value), "").splitlines()[1:]
+        cause = next((line.strip() for line in lines if line.strip()), "it gives no reason")
+        cause = cause.partition(":")[0]
+        if "Out of Memory" in cause:
+            cause += "; MSGMETRICS_MEMORY gives it more"
+        if dg.AssetCheckKey(check.asset_key, check.check_name) in context.selected_asset_check_keys:
+            yield check._replace(
+                description=f"The check itself is broken, which says nothing of the data: {cause}",
+                metadata={**check.metadata, "broken_check": dg.MetadataValue.text(cause)},
+            )
+
+
+def failure_of_checks(
+    context: dg.AssetExecutionContext, broken: list, not_made: list[dg.AssetCheckResult]
+) -> dg.Failure | None:
+    """Why a build ended badly in which checks did; None where it was none of them."""
+    if broken:
+        return dg.Failure(f"Checks failed: {', '.join(map(str, broken))}.", allow_retries=False)
+    if not_made:
+        names = ", ".join(str(check.check_name) for check in not_made)
+        return dg.Failure(
+            f"Checks could not be made, which says nothing of the data: {names}.",
+            allow_retries=not context.has_tag(BY_HAND),
+        )
+    return None

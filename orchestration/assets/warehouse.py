@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 import duckdb
-from dagster_dbt import DagsterDbtTranslatorSettings, DbtCliInvocation, DbtCliResource, dbt_assets
+from dagster_dbt import DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from msgmetrics.settings import Settings, settings
@@ -30,7 +30,13 @@ from orchestration.dbt import (
     dbt_project,
     drop_old_artefacts,
 )
-from orchestration.failures import BY_HAND, INTERRUPTIONS, TRIED_AGAIN, explained
+from orchestration.failures import (
+    INTERRUPTIONS,
+    TRIED_AGAIN,
+    explained,
+    failure_of_checks,
+    told_of_broken,
+)
 from orchestration.partitions import DAYS, ONE_RUN, is_partition, requested_days, run_days
 from orchestration.resources import Writer
 from orchestration.restatement import (
@@ -211,51 +217,12 @@ def _built(
             deque(messages, maxlen=0)
         raise
     except DagsterDbtCliRuntimeError:
-        yield from _told(context, invocation, not_made)
-        failure = _failure(context, broken, not_made)
+        yield from told_of_broken(context, invocation, not_made)
+        failure = failure_of_checks(context, broken, not_made)
         if failure is None:
             raise
         raise failure from None
     progress.tell("building models and tests", total, total)
-
-
-def _told(
-    context: dg.AssetExecutionContext,
-    invocation: DbtCliInvocation,
-    not_made: list[dg.AssetCheckResult],
-) -> Iterator[dg.AssetCheckResult]:
-    """The checks whose statement broke, with the cause, as the last gate tells of its own."""
-    if not not_made:
-        return
-    results = invocation.get_artifact("run_results.json")["results"]
-    messages = {result["unique_id"]: result["message"] or "" for result in results}
-    for check in not_made:
-        # dbt's own first line names the node; behind a colon DuckDB may quote what a record holds.
-        lines = messages.get(str(check.metadata["unique_id"].value), "").splitlines()[1:]
-        cause = next((line.strip() for line in lines if line.strip()), "it gives no reason")
-        cause = cause.partition(":")[0]
-        if "Out of Memory" in cause:
-            cause += "; MSGMETRICS_MEMORY gives it more"
-        if dg.AssetCheckKey(check.asset_key, check.check_name) in context.selected_asset_check_keys:
-            yield check._replace(
-                description=f"The check itself is broken, which says nothing of the data: {cause}",
-                metadata={**check.metadata, "broken_check": dg.MetadataValue.text(cause)},
-            )
-
-
-def _failure(
-    context: dg.AssetExecutionContext, broken: list, not_made: list[dg.AssetCheckResult]
-) -> dg.Failure | None:
-    """Why a build ended badly in which checks did; None where it was none of them."""
-    if broken:
-        return dg.Failure(f"Checks failed: {', '.join(map(str, broken))}.", allow_retries=False)
-    if not_made:
-        names = ", ".join(str(check.check_name) for check in not_made)
-        return dg.Failure(
-            f"Checks could not be made, which says nothing of the data: {names}.",
-            allow_retries=not context.has_tag(BY_HAND),
-        )
-    return None
 
 
 def _key_of(context: dg.AssetExecutionContext, output: dg.Output) -> dg.AssetKey | None:

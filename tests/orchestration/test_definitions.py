@@ -1,7 +1,11 @@
 """The asset graph that Dagster loads: names, groups, order."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,7 +67,9 @@ def test_data_tests_are_asset_checks(defs: dg.Definitions) -> None:
         assert path.stem in names
 
 
-def test_only_the_nightly_run_and_the_one_that_asks_read_every_row() -> None:
+def test_only_the_nightly_run_and_the_one_that_asks_read_every_row(
+    defs: dg.Definitions,
+) -> None:
     from orchestration.assets.warehouse import dbt_arguments
 
     assert dbt_arguments(every_row=False)[-2:] == ["--exclude", "tag:agreement"]
@@ -137,6 +143,32 @@ def test_schedules_name_the_day_of_landing_and_only_the_nightly_one_compares_eve
             schedule = defs.resolve_schedule_def(name)
             (request,) = schedule.evaluate_tick(context).run_requests
         assert request.partition_key == today and request.run_config == config
+
+
+def test_of_processes_that_begin_together_one_parses_and_all_read_the_whole_manifest(
+    tmp_path: Path,
+) -> None:
+    ask = (
+        "import json; from msgmetrics.settings import settings; "
+        "from orchestration.dbt import current_manifest; "
+        "print(json.loads(current_manifest(settings()).read_bytes())['metadata']['invocation_id'])"
+    )
+    asked = [
+        subprocess.Popen(
+            [sys.executable, "-c", ask],
+            env={**os.environ, "MSGMETRICS_HOME": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    manifest = tmp_path / "dbt" / "manifest.json"
+    while any(process.poll() is None for process in asked):
+        if manifest.exists():
+            assert json.loads(manifest.read_bytes())["nodes"]
+        time.sleep(0.005)
+    parses = {process.communicate()[0].splitlines()[-1] for process in asked}
+    assert len(parses) == 1 and all(process.returncode == 0 for process in asked)
 
 
 def test_of_dbts_artefacts_the_latest_are_kept(tmp_path: Path) -> None:

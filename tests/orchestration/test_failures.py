@@ -9,9 +9,8 @@ import pytest
 
 from msgmetrics.errors import UserError
 from msgmetrics.settings import Settings
-from orchestration.assets.warehouse import _failure, _told
 from orchestration.batches import open_batch
-from orchestration.failures import BY_HAND, explained
+from orchestration.failures import BY_HAND, explained, failure_of_checks, told_of_broken
 from orchestration.passes import _failure as told_of
 from orchestration.warehouse import create_raw_tables, warehouse
 
@@ -70,16 +69,16 @@ def test_a_check_that_broke_is_told_as_that_and_tried_again_unless_somebody_wait
         selected_asset_check_keys={dg.AssetCheckKey(key, "unique")},
         has_tag=lambda tag: tag == BY_HAND and by_hand,
     )
-    (told,) = _told(context, Invocation(), [check])
+    (told,) = told_of_broken(context, Invocation(), [check])
     assert told.description == (
         "The check itself is broken, which says nothing of the data: "
         "Out of Memory Error; MSGMETRICS_MEMORY gives it more"
     )
-    failure = _failure(context, [], [check])
+    failure = failure_of_checks(context, [], [check])
     assert "could not be made" in failure.description
     assert failure.allow_retries is not by_hand
     # one that found something is not to be tried again, whatever else broke
-    assert not _failure(context, ["other"], [check]).allow_retries
+    assert not failure_of_checks(context, ["other"], [check]).allow_retries
 
 
 def test_at_the_command_line_a_check_that_found_something_is_named_before_one_that_broke() -> None:
