@@ -143,7 +143,8 @@ def _write(
     connection.execute("set threads = 1")
     try:
         connection.execute(
-            f"copy (select *, {time}::date as day from {table} {condition} order by {time}) "
+            f"copy (select {_columns(table)}, {time}::date as day from {table} {condition} "
+            f"order by {time}) "
             f"to '{quoted}' (format parquet, partition_by (day), filename_pattern 'data_{{i}}')"
         )
     finally:
@@ -160,6 +161,16 @@ def _write(
                 file.unlink()
     _drop_empty(target, {file.parent.name for file in written}, days)
     return len(written)
+
+
+def _columns(table: str) -> str:
+    """All columns; sums of costs in the type of the catalogue, for that in which a published file
+    keeps them need not be that of the next, and all files of a table are read together."""
+    mart = marts().get(table.replace("_by_account", "_by_channel"))
+    types = mart.types if mart else {}
+    decimals = [name for name, kind in types.items() if kind.startswith("decimal")]
+    replaced = ", ".join(f"{name}::{types[name]} as {name}" for name in decimals)
+    return f"* replace ({replaced})" if replaced else "*"
 
 
 def _drop_empty(target: Path, written: set[str], days: list[date] | None) -> None:

@@ -128,12 +128,15 @@ class Mart:
             types[metric.column] = "double" if metric.is_rate else of_numerator
         return types
 
-    def create(self, table: str) -> str:
-        """The statement that makes the table, empty; metrics take no room in it."""
+    def create(self, table: str, kept_as: Mapping[str, str] | None = None) -> str:
+        """The statement that makes the table, empty; metrics take no room in it.
+
+        kept_as: the types of measures, where they are kept in others than the catalogue's.
+        """
         never_null = {"period_start", "account_key", "channel_code", *self.measures}
         values = {metric.column: self.value(metric) for metric in self.metrics}
         columns = []
-        for name, kind in self.types.items():
+        for name, kind in (self.types | dict(kept_as or {})).items():
             rule = " not null" if name in never_null else ""
             if name in values:
                 rule = f" generated always as ({values[name]}) virtual"

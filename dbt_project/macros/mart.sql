@@ -26,13 +26,13 @@ measures as (
 {%- endmacro %}
 
 
-{% macro sums(mart, grain, time, relation) -%}
+{% macro sums(mart, grain, time, relation, decimals=none) -%}
 select
     date_trunc('{{ grain }}', {{ time }}) as period_start,
     {%- for column in mart_keys(mart) %}
     {{ column }},
     {%- endfor %}
-    {{ summed_measures(mart) }}
+    {{ summed_measures(mart, decimals) }}
 from {{ relation }}
 group by all
 {%- endmacro %}
@@ -58,9 +58,10 @@ group by all
 {%- endmacro %}
 
 
-{% macro summed_measures(mart) -%}
+{% macro summed_measures(mart, decimals=none) -%}
+    {#- decimals: the type of those measures that are decimals, where it is not that of the catalogue. -#}
     {%- for measure in mart_measures(mart) -%}
-        sum({{ measure.name }})::{{ measure.type or 'bigint' }} as {{ measure.name }}{{ ",\n        " if not loop.last }}
+        sum({{ measure.name }})::{{ (decimals or measure.type) if measure.type else 'bigint' }} as {{ measure.name }}{{ ",\n        " if not loop.last }}
     {%- endfor -%}
 {%- endmacro %}
 

@@ -27,6 +27,7 @@
     {%- set since = verified() -%}
     {%- set after = [after, since] | min if after is not none and since is not none else none -%}
     {%- set days = backfilled_days(after, upto) if after is not none else none -%}
+    {%- do run_query(set_mark('decimals', 'null', 'null', type_of_summed_costs())) -%}
     create or replace table facts.restatement as
     select
         {{ (days is none) | lower }} as everything,
@@ -42,6 +43,20 @@
     {%- set millions = run_query('select count(*) from raw.messages').rows[0][0] / 1000000 %}
     set memory_limit = '{{ [env_var('MSGMETRICS_MOST_MEBIBYTES') | int, (2048 + 200 * millions) | int] | min }}MiB';
     {%- endif %}
+{%- endmacro %}
+
+
+{% macro type_of_summed_costs() -%}
+    {#- A sum of any of them has 18 digits if all together have, and they have in all but made-up data. What
+        is known without reading them says so nearly always. Once they had more it stays at that. -#}
+    {%- set mark = mark_of('decimals') -%}
+    {%- if mark is none or mark.definition == 'decimal(18, 6)' -%}
+        {%- set at_most = run_query('select coalesce(max(cost_cents)::double * count(*), 0) from raw.messages').rows[0][0] -%}
+        {%- if at_most < 9e11 or run_query('select sum(cost_cents) < 1e12::decimal(38, 6) from raw.messages').rows[0][0] -%}
+            {{ return('decimal(18, 6)') }}
+        {%- endif -%}
+    {%- endif -%}
+    {{ return('decimal(38, 6)') }}
 {%- endmacro %}
 
 

@@ -12,10 +12,11 @@
     {%- set existing = load_cached_relation(this) -%}
     {%- set parts = mart_parts(this.identifier) -%}
     {%- set facts = 'fct_url_clicks' if mart == 'url' else 'fct_messages' -%}
-    {%- set marks = marks_of([facts, facts ~ '_changes', this.identifier]) -%}
+    {%- set marks = marks_of([facts, facts ~ '_changes', this.identifier, 'decimals']) -%}
     {%- set counted = marks.get(facts) -%}
     {%- set mark = marks.get(this.identifier) -%}
-    {%- set definition = local_md5(sums(mart, grain, 'sent_at', 'facts')) -%}
+    {%- set decimals = marks.get('decimals').definition -%}
+    {%- set definition = local_md5(sums(mart, grain, 'sent_at', 'facts', decimals)) -%}
     {%- set days = none -%}
     {%- if mark -%}
         {%- set days = backfilled_days(mark.batch_id, counted.batch_id) if mark.batch_id < counted.batch_id else [] -%}
@@ -39,9 +40,9 @@
             select {{ counted.batch_id }}::integer as batch_id, *
             from (
                 {%- if grain == 'day' -%}
-                {{ sums(mart, grain, 'period_start', mart_parts('hourly_by_' ~ mart)) }}
+                {{ sums(mart, grain, 'period_start', mart_parts('hourly_by_' ~ mart), decimals) }}
                 {%- else -%}
-                {{ sums(mart, grain, 'sent_at', held(facts)) }}
+                {{ sums(mart, grain, 'sent_at', held(facts), decimals) }}
                 {%- endif -%}
             ) as sums;
             {{ set_mark(this.identifier, counted.batch_id, counted.batch_id, definition) }}
@@ -53,7 +54,7 @@
             {%- set made_anew.at = upto %}
             create or replace table {{ parts }} as
             select {{ upto }}::integer as batch_id, *
-            from ({{ sums(mart, grain, 'period_start', '(select * from ' ~ parts ~ ' where batch_id <= ' ~ upto ~ ')') }}) as sums
+            from ({{ sums(mart, grain, 'period_start', '(select * from ' ~ parts ~ ' where batch_id <= ' ~ upto ~ ')', decimals) }}) as sums
             where {{ is_any(mart) }}
             union all by name
             select * from {{ parts }} where batch_id > {{ upto }};
@@ -63,7 +64,7 @@
             {%- endif %}
             insert into {{ parts }}
             select {{ counted.batch_id }} as batch_id, *
-            from ({{ sums(mart, grain, 'sent_at', restated_facts(facts, mark.batch_id, days)) }}) as sums
+            from ({{ sums(mart, grain, 'sent_at', restated_facts(facts, mark.batch_id, days), decimals) }}) as sums
             where {{ is_any(mart) }};
             {{ set_mark(this.identifier, counted.batch_id, made_anew.at, definition) }}
         {%- else -%}
