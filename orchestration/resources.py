@@ -34,9 +34,9 @@ class Writer(dg.ConfigurableResource):
             if instance is not None and context.run_id:
                 show_life(here, run_id)
             with progress.listening(lambda *_: None, context.log.info):
-                stack.enter_context(writer_lock(here, holder=f"Dagster run {run_id}"))
+                killed = stack.enter_context(writer_lock(here, holder=f"Dagster run {run_id}"))
             if instance is not None:
-                for dead in fail_dead_runs(instance, here):
+                for dead in fail_dead_runs(instance, here, dying=killed.replace(run_id, "")):
                     context.log.info(f"Run {dead} had been killed, and is marked as failed.")
             yield self
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 import dagster as dg
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from msgmetrics.settings import Settings
 
@@ -30,6 +31,8 @@ _OVER = [
 _KILLED = "The process of this run was killed; the next run goes on from what it left."
 # A run that has begun is alive for so long before it must have said so.
 _SILENT = timedelta(minutes=10)
+# Seconds in which a process that was killed lets go of all that it held.
+_DYING = 10
 # Records dropped at a time, so that no run waits long for it.
 _AT_A_TIME = 20
 
@@ -55,12 +58,17 @@ def show_life(settings: Settings, run_id: str) -> None:
     _held[:] = [file]
 
 
-def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
-    """Marks as failed the runs whose process ended before they did; returns their ids."""
+def fail_dead_runs(
+    instance: dg.DagsterInstance, settings: Settings, *, dying: str = ""
+) -> list[str]:
+    """Marks as failed the runs whose process ended before they did; returns their ids.
+
+    dying: names a run that was killed, whose process may not have let go of all its files yet.
+    """
     dead = []
     folder = _folder(settings)
     for path in folder.iterdir() if folder.is_dir() else []:
-        with _taken(path) as is_free:
+        with _taken(path, patience=_DYING if path.name in dying else 0) as is_free:
             if is_free and not path.name.startswith("."):
                 run = instance.get_run_by_id(path.name)
                 if run is not None and not run.is_finished:
@@ -79,12 +87,19 @@ def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str
 
 
 @contextmanager
-def _taken(path: Path) -> Iterator[bool]:
-    """Whether nobody else holds the file; nobody does while the block runs."""
+def _taken(path: Path, patience: float) -> Iterator[bool]:
+    """Whether nobody else holds the file, or for so many seconds more; nobody does while the block
+    runs."""
+    trying = Retrying(
+        retry=retry_if_exception_type(BlockingIOError),
+        stop=stop_after_delay(patience),
+        wait=wait_fixed(0.05),
+        reraise=True,
+    )
     try:
         with path.open(encoding="utf-8") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                trying(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 yield False
                 return

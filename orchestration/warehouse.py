@@ -396,10 +396,11 @@ def _widen_files(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def writer_lock(settings: Settings, *, holder: str) -> Iterator[None]:
+def writer_lock(settings: Settings, *, holder: str) -> Iterator[str]:
     """Holds the one right to write the warehouse; waits, and says for whom, while another has it.
 
-    The operating system gives the right back when a process ends, however it ends.
+    The operating system gives the right back when a process ends, however it ends. Yields who held
+    it last and was killed, empty if nobody was.
     """
     path = _lock_path(settings.home.absolute())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -411,11 +412,13 @@ def writer_lock(settings: Settings, *, holder: str) -> Iterator[None]:
                 f"Another run is writing the warehouse ({_holder(path)}); waiting for it to end."
             )
             fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        killed = file.read().strip()
         file.truncate(0)
         file.write(f"{holder}, process {os.getpid()}")
         file.flush()
         try:
-            yield
+            yield killed
         finally:
             file.truncate(0)
 

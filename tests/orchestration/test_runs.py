@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Timer
 
 import dagster as dg
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from msgmetrics.settings import Settings
 from orchestration.passes import dagster_instance_folder
 from orchestration.runs import drop_old_records, fail_dead_runs, run_under_way
+from orchestration.warehouse import writer_lock
 
 FACTS = dg.AssetKey(["facts", "fct_messages"])
 # A run that writes until its standard input ends, and says what it does.
@@ -105,6 +107,35 @@ def test_a_run_that_lives_is_left_alone_and_a_killed_one_is_found_without_anothe
     assert fail_dead_runs(instance, home) == [run_id]
     assert instance.get_run_by_id(run_id).status == dg.DagsterRunStatus.FAILURE
     assert fail_dead_runs(instance, home) == []
+
+
+def test_of_a_run_that_is_dying_the_next_one_waits_to_be_told(
+    instance: dg.DagsterInstance, home: Settings
+) -> None:
+    """As where the operating system gives back the right to write before it gives back the rest."""
+    process = started()
+    _, run_id = process.stdout.readline().split()
+    killing = Timer(0.5, process.kill)
+    killing.start()
+    try:
+        assert fail_dead_runs(instance, home, dying=f"Dagster run {run_id}, process 1") == [run_id]
+    finally:
+        killing.join()
+        process.communicate()
+
+
+def test_who_was_killed_with_the_right_to_write_is_known_to_the_next_and_to_no_other(
+    home: Settings,
+) -> None:
+    process = started()
+    _, run_id = process.stdout.readline().split()
+    process.kill()
+    process.communicate()
+    found = []
+    for holder in ("the next", "another"):
+        with writer_lock(home, holder=holder) as killed:
+            found.append(killed)
+    assert found == [f"Dagster run {run_id}, process {process.pid}", ""]
 
 
 # --- old records ----------------------------------------------------------------------------
