@@ -103,13 +103,15 @@
     {%- elif not touched %}
     {{ rows_held(relation, '(select distinct ' ~ key ~ ' from restated_new)', key) }}
     {%- endif %}
-    -- How often a row stands among the new ones and not among the held, of keys of which anything is held.
-    -- Grouping takes a fraction of the time of EXCEPT ALL, which sorts.
+    -- How often a row stands among the new ones and not among the held; of a batch those alone are asked of
+    -- whose keys anything is held. Grouping takes a fraction of the time of EXCEPT ALL, which sorts.
     create or replace temp table restated_difference as
     select {{ columns | join(', ') }}, sum(side)::bigint as surplus
     from (
         select *, 1 as side from restated_new
+        {%- if not window.everything %}
         semi join restated_held using ({{ key }})
+        {%- endif %}
         union all by name
         select * exclude (row_id), -1 as side from restated_held
     ) as both_sides
@@ -119,12 +121,12 @@
     {%- if window.upto == after %}
     -- marts know what they lack by the batch, and this one they have
     select error('Outcomes have changed, but no batch is new: run `msgmetrics run`, which opens one.')
-    where exists (select * from {{ what_came(key) }}) or exists (select * from {{ surplus('-surplus') }});
+    where exists (select * from {{ what_came(key, window) }}) or exists (select * from {{ surplus('-surplus') }});
     {%- endif %}
     create table if not exists {{ changes }} as
     {{ no_changes(relation) }};
     insert into {{ changes }} by name
-    select {{ window.upto }} as batch_id, {{ after }} as after_batch_id, 1 as sign, * from {{ what_came(key) }}
+    select {{ window.upto }} as batch_id, {{ after }} as after_batch_id, 1 as sign, * from {{ what_came(key, window) }}
     union all by name
     select
         {{ window.upto }} as batch_id,
@@ -145,18 +147,20 @@
             on {% for column in columns %}held.{{ column }} is not distinct from removed.{{ column }}{{ " and " if not loop.last }}{% endfor %}
         qualify row_number() over (partition by removed.removed_id) <= -removed.surplus
     );
-    insert into {{ relation }} select * from {{ what_came(key) }};
+    insert into {{ relation }} select * from {{ what_came(key, window) }};
     drop table restated_new;
     drop table restated_held;
     drop table restated_difference;
 {%- endmacro %}
 
 
-{% macro what_came(key) -%}
+{% macro what_came(key, window) -%}
     (
         select * from {{ surplus('surplus') }}
+        {%- if not window.everything %}
         union all by name
         select * from restated_new anti join restated_held using ({{ key }})
+        {%- endif %}
     )
 {%- endmacro %}
 
