@@ -21,9 +21,13 @@ class _Entry(BaseModel):
 
 
 class Measure(_Entry):
-    """An additive column of the facts and marts; type is its SQL type in the marts."""
+    """An additive column of the facts and marts; type is its SQL type in the marts.
+
+    flag: it is 0 or 1 for each message.
+    """
 
     type: str = "bigint"
+    flag: bool = False
     from_url: bool = False
 
 

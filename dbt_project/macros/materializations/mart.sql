@@ -42,7 +42,7 @@
                 {%- if grain == 'day' -%}
                 {{ sums(mart, grain, 'period_start', mart_parts('hourly_by_' ~ mart), decimals) }}
                 {%- else -%}
-                {{ sums(mart, grain, 'sent_at', held(facts), decimals) }}
+                {{ sums(mart, grain, 'sent_at', held(facts), decimals, of_facts=true) }}
                 {%- endif -%}
             ) as sums;
             {{ set_mark(this.identifier, counted.batch_id, counted.batch_id, definition) }}
