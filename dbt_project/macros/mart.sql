@@ -5,7 +5,7 @@ with
 
 measures as (
 
-    {{ sums(mart, 'hour', 'sent_at', ref('fct_url_clicks') if mart == 'url' else ref('fct_messages'), of_facts=true) | indent(4) }}
+    {{ sums(mart, 'hour', 'sent_at', ref('fct_url_clicks') if mart == 'url' else ref('fct_messages')) | indent(4) }}
 
 )
 

@@ -1,2 +1,2 @@
 {{ config(materialized='mart', mart='channel', grain='minute') }}
-{{ sums('channel', 'minute', 'sent_at', ref('fct_messages'), of_facts=true) }}
+{{ sums('channel', 'minute', 'sent_at', ref('fct_messages')) }}
