@@ -31,7 +31,7 @@ class ThreadShare:
         self._lock = threading.Lock()
         self._running = 0
         self._met_at = 0.0
-        self._threads = self._all
+        self._threads = self._wanted = self._all
         self._is_changing = False
 
     @contextmanager
@@ -50,21 +50,29 @@ class ThreadShare:
             self._running += 1
             if self._running > 1:
                 self._met_at = now
-            wanted = self._share if now - self._met_at < _ALONE_SECONDS else self._all
-            if wanted == self._threads or self._is_changing:
+            self._wanted = self._share if now - self._met_at < _ALONE_SECONDS else self._all
+            if self._wanted == self._threads or self._is_changing:
                 return
             self._is_changing = True
         # A thread that is to go ends what it has in hand first, which of a large question may be
         # all of it; nobody but this thread waits for that.
-        threading.Thread(target=self._change, args=(wanted,), name="threads", daemon=True).start()
+        threading.Thread(target=self._change, name="threads", daemon=True).start()
 
-    def _change(self, wanted: int) -> None:
-        try:
-            with closing(self._connection.cursor()) as cursor:
-                cursor.execute(f"set threads = {wanted}")
-            self._threads = wanted
-        except duckdb.Error as error:
-            # The file may have been let go meanwhile.
-            _log.info("number of threads not changed", reason=type(error).__name__)
-        finally:
-            self._is_changing = False
+    def _change(self) -> None:
+        while True:
+            # What was asked for while a change was under way is done by the same thread after it.
+            with self._lock:
+                wanted = self._wanted
+                if wanted == self._threads:
+                    self._is_changing = False
+                    return
+            try:
+                with closing(self._connection.cursor()) as cursor:
+                    cursor.execute(f"set threads = {wanted}")
+                self._threads = wanted
+            except duckdb.Error as error:
+                # The file may have been let go meanwhile.
+                _log.info("number of threads not changed", reason=type(error).__name__)
+                with self._lock:
+                    self._is_changing = False
+                return

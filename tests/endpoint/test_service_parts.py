@@ -213,7 +213,8 @@ def test_who_waits_for_the_limiter_waits_no_longer_than_it_may(tmp_path, monkeyp
 
 def test_a_question_has_all_cores_when_it_is_alone_and_a_share_while_questions_meet(monkeypatch):
     now = 100.0
-    monkeypatch.setattr("endpoint.thread_share.time.monotonic", lambda: now)
+    # The clock of this module alone: others wait by it.
+    monkeypatch.setattr("endpoint.thread_share.time", SimpleNamespace(monotonic=lambda: now))
     with duckdb.connect(config={"threads": 4}) as connection:
         share = ThreadShare(connection, workers=2)
 
@@ -231,34 +232,52 @@ def test_a_question_has_all_cores_when_it_is_alone_and_a_share_while_questions_m
             wait_until(lambda: threads() == 4)
 
 
+class BusyConnection:
+    """Of which a change of the number of threads ends only when it may."""
+
+    def __init__(self, connection, asked=None, go_on=None):
+        self._connection = connection
+        self.asked, self.go_on = asked or threading.Event(), go_on or threading.Event()
+
+    def cursor(self):
+        return BusyConnection(self._connection.cursor(), self.asked, self.go_on)
+
+    def execute(self, sql):
+        if sql.startswith("set threads"):
+            self.asked.set()
+            assert self.go_on.wait(60)
+        return self._connection.execute(sql)
+
+    def close(self):
+        self._connection.close()
+
+
 def test_no_question_waits_until_threads_have_gone():
     """DuckDB lets go of a thread once that has ended what it has in hand."""
-    asked, go_on = threading.Event(), threading.Event()
-
-    class Busy:
-        def __init__(self, connection):
-            self._connection = connection
-
-        def cursor(self):
-            return Busy(self._connection.cursor())
-
-        def execute(self, sql):
-            if sql.startswith("set threads"):
-                asked.set()
-                assert go_on.wait(60)
-            return self._connection.execute(sql)
-
-        def close(self):
-            self._connection.close()
-
     with duckdb.connect(config={"threads": 4}) as connection:
-        share = ThreadShare(Busy(connection), workers=2)
+        busy = BusyConnection(connection)
+        share = ThreadShare(busy, workers=2)
         with share.used(), share.used():
-            assert asked.wait(60)
+            assert busy.asked.wait(60)
             with share.used():
                 pass
-        go_on.set()
+        busy.go_on.set()
         wait_until(lambda: connection.sql("select current_setting('threads')").fetchone() == (2,))
+
+
+def test_threads_that_are_asked_for_during_a_change_come_after_it(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("endpoint.thread_share.time", SimpleNamespace(monotonic=lambda: now))
+    with duckdb.connect(config={"threads": 4}) as connection:
+        busy = BusyConnection(connection)
+        share = ThreadShare(busy, workers=2)
+        with share.used(), share.used():
+            assert busy.asked.wait(60)
+        now += 1
+        with share.used():
+            busy.go_on.set()
+            wait_until(lambda: share._threads == 4 and not share._is_changing)
+            assert connection.sql("select current_setting('threads')").fetchone() == (4,)
 
 
 def test_an_earlier_snapshot_may_be_asked_for_by_many_at_once(tmp_path, world, installation):
